@@ -1,0 +1,54 @@
+"""Machine learning seen as probability, in JAX: densities, approximations of posteriors, predictions."""
+
+from probjax import likelihoods, networks, optimize, priors
+from probjax.axis import over_leading_axis
+from probjax.density import log_joint, log_likelihood, log_prior, target
+from probjax.inference import dropout, ensemble, full_rank, laplace, map_estimate, mean_field, nuts
+from probjax.networks import from_linen, from_nnx, linear, location_and_scale, mlp, with_learnt_scale
+from probjax.numpyro_adapter import target_from_numpyro
+from probjax.predictive import joint_log_predictive, log_predictive, predict, predictive_mean, predictive_sd
+from probjax.types import Data, Likelihood, Model, Network, NotApplicable, Posterior, Prior, Target, as_model
+from probjax.validation import check_inputs
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Data",
+    "Likelihood",
+    "Model",
+    "Network",
+    "NotApplicable",
+    "Posterior",
+    "Prior",
+    "Target",
+    "as_model",
+    "check_inputs",
+    "dropout",
+    "ensemble",
+    "from_linen",
+    "from_nnx",
+    "full_rank",
+    "joint_log_predictive",
+    "laplace",
+    "likelihoods",
+    "linear",
+    "location_and_scale",
+    "log_joint",
+    "log_likelihood",
+    "log_predictive",
+    "log_prior",
+    "map_estimate",
+    "mean_field",
+    "mlp",
+    "networks",
+    "nuts",
+    "optimize",
+    "over_leading_axis",
+    "predict",
+    "predictive_mean",
+    "predictive_sd",
+    "priors",
+    "target",
+    "target_from_numpyro",
+    "with_learnt_scale",
+]

@@ -1,0 +1,65 @@
+"""The one place where log-densities are summed and the minibatch scale is said."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.tree_util import Partial
+
+from probjax.types import Data, Model, Params, Target
+from probjax.validation import check_params, check_rows, num_data
+
+
+def log_likelihood(model: Model, params: Params, data: Data) -> Array:
+    """log p(yₙ | f(xₙ)) for each row.
+
+    Returns:
+        [N], nats per datum.
+
+    Raises:
+        ValueError: x, y and apply(params, x) disagree on the number of rows, or params is not of model.init's shape.
+    """
+    check_params(model, params)
+    f = model.apply(params, data.x)
+    log_prob = model.likelihood.log_prob(data.y, f)
+    check_rows(data, f, log_prob)
+    return log_prob
+
+
+def log_prior(model: Model, params: Params) -> Array:
+    """log p(params), a scalar, nats."""
+    return model.prior.log_prob(params)
+
+
+def log_joint(model: Model, params: Params, data: Data, *, num_total: int | None = None) -> Array:
+    """log p(y, params | x) = log p(params) + (N_total / N) Σₙ log p(yₙ | f(xₙ)).
+
+    Args:
+        num_total: size of the whole data set when `data` is a minibatch of it: the sum is scaled by num_total / N, so that
+            its expectation over uniform minibatches is the full log-joint. The prior is counted once. Default: no scaling.
+
+    Returns:
+        A scalar, nats, summed over data.
+    """
+    scale = 1.0 if num_total is None else num_total / num_data(data)
+    return log_prior(model, params) + scale * jnp.sum(log_likelihood(model, params, data))
+
+
+def target(model: Model | Target) -> Target:
+    """The unnormalised posterior of a Model; a Target passes through unchanged."""
+    if isinstance(model, Target):
+        return model
+    if not isinstance(model, Model):
+        raise TypeError(f"model is a {type(model).__name__} but a probjax Model or Target is needed; see probjax.target_from_numpyro")
+    return Target(model.init, Partial(_log_joint_of, model), _as_dict)
+
+
+def _log_joint_of(model, params, data):
+    return log_joint(model, params, data)
+
+
+def _as_dict(params):
+    if isinstance(params, dict):
+        return params
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}

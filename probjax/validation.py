@@ -1,0 +1,150 @@
+"""Bad input said clearly: the argument, what came, what was expected, the cure.
+
+Shapes are known inside a trace and are always checked; values are checked where they are concrete.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probjax.types import Data, Model, Params, Posterior, Target
+
+
+def num_data(data: Data) -> int:
+    """N, the leading axis of y."""
+    return jnp.shape(jax.tree.leaves(data.y)[0])[0]
+
+
+def check_inputs(model: Model | Target, data: Any) -> None:
+    """Hold data against the model before anything is computed.
+
+    Raises:
+        ValueError: empty data; x and y of unlike length; NaN or infinite rows; y outside the likelihood's support;
+            an apply that returns another number of rows.
+        TypeError: data is not a `Data`, or model is neither Model nor Target.
+    """
+    if isinstance(model, Target):
+        return
+    if not isinstance(model, Model):
+        raise TypeError(f"model is a {type(model).__name__}; expected a probjax.Model or probjax.Target")
+    if not isinstance(data, Data):
+        raise TypeError(f"data is a {type(data).__name__}; expected probjax.Data(x, y)")
+    _check_lengths(data)
+    _check_finite("x", data.x)
+    _check_finite("y", data.y)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    f = jax.eval_shape(model.apply, params, data.x)
+    _check_output_rows(data, f)
+    _check_support(model, data, f)
+
+
+def check_rows(data: Data, f: Any, log_prob: Any) -> None:
+    """x, y, f and log_prob(y, f) must all have N rows; catches y [N] against f [N, 1], which would broadcast to [N, N]."""
+    _check_lengths(data)
+    _check_output_rows(data, f)
+    if jnp.shape(log_prob) != (num_data(data),):
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(f)]
+        raise ValueError(
+            f"log_prob(y, f) has shape {jnp.shape(log_prob)} but should be ({num_data(data)},): y has shape "
+            f"{jnp.shape(jax.tree.leaves(data.y)[0])} and apply(params, x) gave {shapes}; make their shapes agree (squeeze a last axis of 1)"
+        )
+
+
+def check_params(model: Model, params: Params) -> None:
+    """params must have the tree and the shapes that model.init makes."""
+    expected = jax.eval_shape(model.init, jax.random.key(0))
+    _check_tree("params", expected, params, leading=())
+
+
+def check_draws(model: Model | Target, posterior: Any) -> int:
+    """The posterior's draws must be model.init's tree with one leading axis S; returns S.
+
+    Raises:
+        TypeError: not a Posterior.
+        ValueError: another tree, other shapes, or leaves that disagree on S.
+    """
+    if not isinstance(posterior, Posterior):
+        raise TypeError(f"the method returned a {type(posterior).__name__}; expected probjax.Posterior(draws, info)")
+    leaves = jax.tree.leaves(posterior.draws)
+    if not leaves or any(jnp.ndim(leaf) == 0 for leaf in leaves):
+        raise ValueError("posterior.draws needs a leading axis S on every leaf; for one draw add it with leaf[None]")
+    num_draws = jnp.shape(leaves[0])[0]
+    expected = jax.eval_shape(model.init, jax.random.key(0))
+    _check_tree("posterior.draws", expected, posterior.draws, leading=(num_draws,))
+    if num_draws == 0:
+        raise ValueError("posterior.draws has 0 draws; at least one is needed")
+    return num_draws
+
+
+def _check_tree(name, expected, given, leading):
+    want, have = jax.tree.structure(expected), jax.tree.structure(given)
+    if want != have:
+        raise ValueError(f"{name} has tree {have} but model.init makes {want}; pass a tree of the same structure")
+    given_leaves = jax.tree.leaves(given)
+    for (path, leaf), value in zip(jax.tree_util.tree_leaves_with_path(expected), given_leaves):
+        shape = (*leading, *leaf.shape)
+        if jnp.shape(value) != shape:
+            where = name + jax.tree_util.keystr(path)
+            axis = " (S, the number of draws, comes first)" if leading else ""
+            raise ValueError(f"{where} has shape {jnp.shape(value)} but model.init makes {leaf.shape}, so {shape} was expected{axis}")
+
+
+def _check_lengths(data):
+    rows = {
+        f"{name}{jax.tree_util.keystr(path)}": jnp.shape(leaf)
+        for name, tree in (("x", data.x), ("y", data.y))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+    if not rows or any(len(shape) == 0 for shape in rows.values()):
+        raise ValueError(f"data needs arrays with a leading axis N, got shapes {rows}; make x [N, …] and y [N]")
+    lengths = {name: shape[0] for name, shape in rows.items()}
+    if len(set(lengths.values())) > 1:
+        first, *others = lengths.items()
+        name, length = next(item for item in others if item[1] != first[1])
+        raise ValueError(f"{first[0]} has {first[1]} rows but {name} has {length}; each row of x needs its own y")
+    if 0 in lengths.values():
+        raise ValueError("data is empty (0 rows); at least one row is needed: the prior alone is not a posterior")
+
+
+def _check_finite(name, tree):
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.core.Tracer):
+            continue
+        values = np.asarray(leaf)
+        if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
+            raise ValueError(f"{name} has dtype {values.dtype}; expected numbers, so encode it first")
+        bad = ~np.isfinite(values.reshape(len(values), -1).astype(float)).all(axis=1)
+        if bad.any():
+            raise ValueError(
+                f"{name} has {bad.sum()} rows of {len(values)} with NaN or infinite values (first: row {int(bad.argmax())}); remove or impute them"
+            )
+
+
+def _check_output_rows(data, f):
+    n = num_data(data)
+    for leaf in jax.tree.leaves(f):
+        if jnp.ndim(leaf) == 0 or jnp.shape(leaf)[0] != n:
+            raise ValueError(f"y has {n} rows but apply(params, x) gave shape {jnp.shape(leaf)}; check x and the network's output")
+
+
+def _check_support(model, data, f):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data.y)):
+        return
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape), f)  # the support may depend on f's shape, never on its values
+    inside = np.asarray(model.likelihood.support(data.y, zeros))
+    if inside.shape != (num_data(data),):
+        raise ValueError(
+            f"y has shape {jnp.shape(data.y)} and apply(params, x) {[leaf.shape for leaf in jax.tree.leaves(f)]}: "
+            f"one value of y a row was expected, shape ({num_data(data)},); squeeze or encode y"
+        )
+    if not inside.all():
+        row = int((~inside).argmax())
+        words = model.likelihood.support.func.__doc__ or "the likelihood's support"
+        columns = "; f has shapes " + str([leaf.shape for leaf in jax.tree.leaves(f)])
+        raise ValueError(
+            f"y has {(~inside).sum()} rows of {len(inside)} outside the support ({words}); first: row {row}, y = {np.asarray(data.y)[row]}{columns}"
+        )
