@@ -135,7 +135,8 @@ def _check_support(model, data, f):
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data.y)):
         return
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape), f)  # the support may depend on f's shape, never on its values
-    inside = np.asarray(model.likelihood.support(data.y, zeros))
+    with jax.ensure_compile_time_eval():  # concrete data inside somebody's jit are still concrete
+        inside = np.asarray(model.likelihood.support(data.y, zeros))
     if inside.shape != (num_data(data),):
         raise ValueError(
             f"y has shape {jnp.shape(data.y)} and apply(params, x) {[leaf.shape for leaf in jax.tree.leaves(f)]}: "

@@ -53,4 +53,4 @@ class Verdict(NamedTuple):
     outcome: str  # pass | fail | unresolved | not_applicable | error
     expected: str  # theorem | measured | no
     reason: str
-    errors: dict[str, tuple[float, float]]  # query -> (error, margin), for the findings
+    errors: dict[str, Any]  # query -> (error, standard error), and "num_replications"; for the findings

@@ -81,4 +81,4 @@ def difference_in_sd(a: Reference, b: Reference) -> float:
         gaps.append(np.max(np.abs(a.corr - b.corr)))
     if a.log_predictive is not None and b.log_predictive is not None:
         gaps.append(abs(a.log_predictive - b.log_predictive))
-    return float(max(gaps))
+    return float(max(gaps)) if np.all(np.isfinite(gaps)) else float("inf")  # a NaN is no agreement

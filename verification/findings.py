@@ -1,0 +1,69 @@
+"""Recorded findings: failures without a theorem, measured once at the full budget and guarded since.
+
+`findings.json` is made by `python -m verification --record` and never by hand. A later run departs from it when a query's error differs
+from the record by more than both margins (at α = 10⁻⁶ each, for there are thousands of them) and a tenth of the tolerance.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from verification.methods import EXACT
+from verification.types import Verdict
+
+FILE = Path(__file__).with_name("findings.json")
+ALPHA = 1e-6
+
+
+def load(path: Path = FILE) -> dict:
+    """{"problem/method/check": {"num_replications": R, query: [error, standard error]}}; empty where there is no file yet."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def record(verdicts: list[Verdict], path: Path = FILE) -> int:
+    """Write the findings of a full-budget run: what fails, or cannot be told from failing, without a theorem. Returns how many."""
+    kept = {
+        _name(v): v.errors or {"non_finite": True}
+        for v in verdicts
+        if v.outcome in ("fail", "unresolved") and v.expected != "theorem" and v.method not in EXACT
+    }
+    path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    return len(kept)
+
+
+def compare(verdict: Verdict, findings: dict) -> Verdict:
+    """The verdict with `expected` set to "measured" where the record holds its numbers; with the departure named where they differ."""
+    recorded = findings.get(_name(verdict))
+    if recorded is None or verdict.method in EXACT or verdict.outcome not in ("fail", "pass") or verdict.expected == "theorem":
+        return verdict
+    if "non_finite" in recorded or not verdict.errors:
+        same = ("non_finite" in recorded) == (not verdict.errors)
+        return verdict._replace(expected="measured") if same else verdict._replace(reason="departs from the recorded finding: finite and not")
+    departed = _departure(verdict, recorded)
+    if departed is None:
+        return verdict._replace(expected="measured" if verdict.outcome == "fail" else "no")
+    outcome = "error" if verdict.outcome == "pass" else verdict.outcome
+    return verdict._replace(outcome=outcome, reason=departed)
+
+
+def _departure(verdict: Verdict, recorded: dict) -> str | None:
+    for query, value in verdict.errors.items():
+        if query == "num_replications" or query not in recorded:
+            continue
+        (now, now_se), (then, then_se) = value, recorded[query]
+        margin = _margin(now_se, verdict.errors) + _margin(then_se, recorded) + 0.1 * verdict.tolerance
+        if np.abs(now - then) > margin:
+            return f"departs from the recorded finding: {query} {now:+.3g} now, {then:+.3g} recorded, margins {margin:.2g}"
+    return None
+
+
+def _margin(standard_error, errors):
+    return stats.t.ppf(1 - ALPHA / 2, errors["num_replications"] - 1) * standard_error
+
+
+def _name(verdict: Verdict) -> str:
+    return f"{verdict.problem}/{verdict.method}/{verdict.check}"

@@ -1,0 +1,171 @@
+"""All the statistics of a verdict: replications, margins, looks, repeats.
+
+A method runs on R keys. The error of each query is the mean over replications, its margin t₍R₋₁₎(1 − α/2) standard errors plus the
+numerical error of the exact answer. |error| + margin < tolerance is a pass, |error| − margin > tolerance a fail, anything else
+doubles R, at most twice. A fail counts only if the same query fails, with the same sign, on as many fresh keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from verification.checks import CHECKS, Check, Estimate, Summaries, pool, summarise
+from verification.exact.reference import Reference
+from verification.types import Replications, Verdict
+
+ALPHA = 1e-3  # a look, two-sided
+
+
+class Budget(NamedTuple):
+    """num_replications: R at the first look; doublings: looks after it; level: which column of the tolerances."""
+
+    num_replications: int = 16
+    doublings: int = 2
+    level: str = "default"
+
+
+DEFAULT = Budget()
+FULL = Budget(num_replications=64, level="full")
+
+
+class Limit(NamedTuple):
+    """A wrong answer that a theorem predicts: `reference` is what the method must show instead of the exact posterior."""
+
+    reference: Reference
+    reason: str
+    source: str
+
+
+class Look(NamedTuple):
+    """One check at one look. `estimate` and `margin` are None where the check does not apply or draws are not finite."""
+
+    outcome: str  # pass | fail | unresolved | not_applicable
+    estimate: Estimate | None
+    margin: np.ndarray | None
+    reason: str
+
+    def failing(self, tolerance: float) -> dict[str, float]:
+        """The queries that surely exceed the tolerance, with the sign of their error."""
+        beyond = np.abs(self.estimate.error) - self.margin > tolerance
+        return {n: float(np.sign(e)) for n, e, bad in zip(self.estimate.names, self.estimate.error, beyond) if bad}
+
+    @property
+    def worst(self) -> int:
+        """The query that stands for the check: the surest failure, or else the one nearest to failing."""
+        size = np.abs(self.estimate.error)
+        return int(np.argmax(size - self.margin if self.outcome == "fail" else size + self.margin))
+
+
+def judge(problem, method: str, draw: Callable[[int], Replications], budget: Budget = DEFAULT, limit: Limit | None = None) -> list[Verdict]:
+    """Hold a method to a problem's exact answer by every check.
+
+    Args:
+        problem: a `Problem`; only its name and reference are used.
+        draw: R -> Replications from R fresh keys, never the same twice.
+        limit: a theorem's wrong answer, or None.
+
+    Returns:
+        One Verdict a check. `expected` is "theorem" or "no" here; the findings are compared by the caller.
+    """
+    summaries = summarise(draw(budget.num_replications))
+    pending, verdicts = list(CHECKS), {}
+    for look in range(budget.doublings + 1):
+        last = look == budget.doublings
+        looks = {c.name: examine(c, summaries, problem.reference, problem.reference.sd, budget.level) for c in pending}
+        for check in pending:
+            seen = looks[check.name]
+            if seen.outcome in ("pass", "not_applicable"):
+                verdicts[check.name] = _verdict(problem, method, check, seen, budget, summaries, limit)
+        pending = [c for c in pending if c.name not in verdicts]
+        failing = [c for c in pending if looks[c.name].outcome == "fail"]
+        if not pending or (last and not failing):
+            break
+        fresh = summarise(draw(len(summaries)))
+        summaries = pool([summaries, fresh])
+        for check in failing:
+            again = examine(check, fresh, problem.reference, problem.reference.sd, budget.level)
+            settled = last or matches_limit(check, summaries, problem, limit, budget.level)[0] != "unresolved"
+            if repeated(looks[check.name], again, check.tolerance[budget.level]) and settled:
+                seen = examine(check, summaries, problem.reference, problem.reference.sd, budget.level)
+                verdicts[check.name] = _verdict(problem, method, check, seen._replace(outcome="fail"), budget, summaries, limit)
+        pending = [c for c in pending if c.name not in verdicts]
+    for check in pending:
+        seen = examine(check, summaries, problem.reference, problem.reference.sd, budget.level)
+        verdicts[check.name] = _verdict(problem, method, check, seen._replace(outcome="unresolved"), budget, summaries, limit)
+    return [verdicts[check.name] for check in CHECKS]
+
+
+def examine(check: Check, summaries: Summaries, reference: Reference, unit: np.ndarray, level: str, alpha: float = ALPHA) -> Look:
+    """One look at one check; errors in units of `unit` where the check's units are posterior sds."""
+    if not summaries.finite:
+        return Look("fail", None, None, "draws are NaN or infinite")
+    estimate = check.estimate(summaries, reference, unit)
+    if isinstance(estimate, str):
+        return Look("not_applicable", None, None, estimate)
+    numerical = 0.0 if reference.certificate is None else reference.certificate.error
+    margin = stats.t.ppf(1 - alpha / 2, len(summaries) - 1) * estimate.standard_error + numerical
+    size, tolerance = np.abs(estimate.error), check.tolerance[level]
+    if np.any(~np.isfinite(size)) or np.any(size - margin > tolerance):
+        return Look("fail", estimate, margin, "")
+    return Look("pass" if np.all(size + margin < tolerance) else "unresolved", estimate, margin, "")
+
+
+def repeated(first: Look, again: Look, tolerance: float) -> bool:
+    """Whether a fail on one set of keys is one on the other: some query fails in both, with one sign."""
+    if first.estimate is None or again.estimate is None:
+        return first.outcome == again.outcome == "fail"
+    if not (np.isfinite(first.estimate.error).all() and np.isfinite(again.estimate.error).all()):
+        return True
+    return bool(first.failing(tolerance).items() & again.failing(tolerance).items())
+
+
+def matches_limit(check: Check, summaries: Summaries, problem, limit: Limit | None, level: str) -> tuple[str, Look | None]:
+    """ "pass" where the method shows the theorem's number, "fail" where it shows another, "unresolved", or "none"."""
+    if limit is None:
+        return "none", None
+    look = examine(check, summaries, limit.reference, problem.reference.sd, level)
+    return ("none" if look.outcome == "not_applicable" else look.outcome), look
+
+
+def predicted_to_fail(check: Check, problem, limit: Limit | None, level: str) -> bool:
+    """Whether the theorem's answer differs from the exact one by more than the tolerance, so that the method must fail."""
+    if limit is None:
+        return False
+    unit = problem.reference.sd
+    for field, name in (("mean", "mean"), ("sd", "sd"), ("q05", "q05"), ("q95", "q95"), ("corr", "correlation")):
+        wrong, right = getattr(limit.reference, field), getattr(problem.reference, field)
+        if name == check.name and wrong is not None and right is not None:
+            gap = np.abs(wrong - right) / (1.0 if name == "correlation" else unit)
+            return bool(np.nanmax(gap) > check.tolerance[level])
+    if check.name == "log_predictive" and limit.reference.log_predictive is not None and problem.reference.log_predictive is not None:
+        gap = abs(limit.reference.log_predictive - problem.reference.log_predictive) / problem.reference.num_new
+        return gap > check.tolerance[level]
+    return False
+
+
+def _verdict(problem, method, check, look, budget, summaries, limit) -> Verdict:
+    tolerance, outcome, expected, reason = check.tolerance[budget.level], look.outcome, "no", look.reason
+    if outcome == "fail":
+        matched, against = matches_limit(check, summaries, problem, limit, budget.level)
+        if matched == "pass":
+            expected, reason = "theorem", f"{limit.reason} ({limit.source})"
+        elif matched in ("fail", "unresolved"):
+            worst = against.worst
+            reason = (
+                f"not what theory predicts ({limit.reason}): off by {against.estimate.error[worst]:+.3g} ± {against.margin[worst]:.2g} "
+                f"in {against.estimate.names[worst]}"
+            )
+    if outcome == "pass" and predicted_to_fail(check, problem, limit, budget.level):
+        outcome, reason = "error", f"stale limit: theory predicts a failure here ({limit.reason}) but the method passes"
+    if look.estimate is None:
+        return Verdict(problem.name, method, check.name, "", *[float("nan")] * 2, tolerance, outcome, expected, reason, {})
+    worst, names = look.worst, look.estimate.names
+    errors = {n: (float(e), float(s)) for n, e, s in zip(names, look.estimate.error, look.estimate.standard_error)}
+    return Verdict(
+        problem.name, method, check.name, names[worst], float(look.estimate.error[worst]), float(look.margin[worst]),
+        tolerance, outcome, expected, reason, {"num_replications": len(summaries), **errors},
+    )  # fmt: skip

@@ -1,0 +1,70 @@
+"""Pieces that several problems share: constant networks, linear queries, sums over held-out rows."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from probjax import Data, Network, log_likelihood
+from probjax.types import Static
+from verification.exact.reference import Certificate, Reference, difference_in_sd
+
+
+def constant_network(size: int | None = None) -> Network:
+    """f(x) = params for every row: [N], or [N, size]. It has no units to drop."""
+    return Network(Partial(_constant_init, Static(size)), _constant_apply)
+
+
+def _constant_init(static, key):
+    return jax.random.normal(key, () if static.value is None else (static.value,))
+
+
+def _constant_apply(params, x):
+    return jnp.broadcast_to(params, (x.shape[0], *params.shape))
+
+
+def rows_without_inputs(y) -> Data:
+    """Data whose x says nothing."""
+    return Data(jnp.zeros((len(y), 1)), jnp.asarray(y))
+
+
+def new_rows(model, data: Data) -> Partial:
+    """params -> log p(y_new | params), summed over the rows of `data`."""
+    return Partial(_sum_new_rows, model, data)
+
+
+def _sum_new_rows(model, data, params):
+    return jnp.sum(log_likelihood(model, params, data))
+
+
+def linear_queries(matrix) -> Partial:
+    """params of `linear(D)` -> matrix @ [weight, bias]."""
+    return Partial(_linear_query, jnp.asarray(matrix))
+
+
+def _linear_query(matrix, params):
+    return matrix @ jnp.append(params["weight"], params["bias"])
+
+
+def with_ones(x) -> np.ndarray:
+    """x with a column of ones for the intercept."""
+    return np.column_stack([x, np.ones(len(x))])
+
+
+def certified(reference: Reference, second: Reference, found: str, second_name: str) -> Reference:
+    """`reference` with a certificate from its agreement with an independent second method."""
+    gap = difference_in_sd(reference, second)
+    return reference._replace(certificate=Certificate(gap, found, second_name, gap))
+
+
+def gaussian_draws(mean, covariance):
+    """(rng, S) -> params of `linear(D)`, drawn from N(mean, covariance) over [weight, bias]."""
+    factor = np.linalg.cholesky(covariance)
+
+    def draw(rng, num_draws):
+        values = mean + rng.standard_normal((num_draws, len(mean))) @ factor.T
+        return {"weight": values[:, :-1], "bias": values[:, -1]}
+
+    return draw

@@ -1,0 +1,117 @@
+"""Logistic regression on the breast cancer data: two principal components by quadrature, all thirty features against long runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from sklearn.datasets import load_breast_cancer
+
+from probjax import Data, Model, likelihoods, linear, priors
+from verification.exact import quadrature
+from verification.exact.reference import Certificate, Reference
+from verification.problems._parts import linear_queries, new_rows, with_ones
+from verification.types import Problem
+
+LONG_RUN = Path(__file__).with_name("breast_cancer_long_run.json")
+NUM_FIT = 559  # of 569; the rest is held out
+PRIOR_SCALE = {"breast_cancer_pc": 2.5, "breast_cancer": 1.0}
+
+
+def breast_cancer_pc() -> Problem:
+    """559 rows, the first two principal components (unit variance) and an intercept, N(0, 2.5²) priors; 3-D quadrature."""
+    x, y = standardised_breast_cancer()
+    scores = np.linalg.svd(x, full_matrices=False)[0][:, :2] * np.sqrt(len(x))
+    probes = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [-2, 1, 1]])
+    names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(-2,1)")
+    density, new, start = _log_densities(with_ones(scores), y, PRIOR_SCALE["breast_cancer_pc"])
+    reference = quadrature.linear_queries(names, density, start, probes, log_new=new, num_new=len(y) - NUM_FIT, nodes=37, half_width=7.5)
+    problem = _problem("breast_cancer_pc", "breast cancer, logistic regression on 2 principal components", scores, y, probes, reference)
+    return problem._replace(exact_draws=_rejection_sampler(density, start), structure={"log_concave": True})
+
+
+def standardised_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
+    """Features with mean 0 and sd 1, labels 0/1 (1 = benign), rows in a fixed random order."""
+    raw = load_breast_cancer()
+    order = np.random.default_rng(1).permutation(len(raw.target))
+    x = raw.data[order]
+    return (x - x.mean(0)) / x.std(0), raw.target[order].astype(float)
+
+
+def breast_cancer() -> Problem:
+    """559 × 30 and an intercept, N(0, 1) priors, against the committed long run (`python -m verification.problems.long_run`)."""
+    x, y = standardised_breast_cancer()
+    names, probes = thirty_feature_queries(x)
+    stored = json.loads(LONG_RUN.read_text())
+    arrays = {field: np.array(stored[field]) for field in ("mean", "sd", "q05", "q95", "corr")}
+    certificate = Certificate(stored["error"], stored["found"], stored["second"], stored["agreement"], exact=False)
+    reference = Reference(tuple(names), **arrays, log_predictive=stored["log_predictive"], num_new=10, log_evidence=None, certificate=certificate)
+    return _problem("breast_cancer", "breast cancer, logistic regression on all 30 features", x, y, probes, reference)._replace(
+        structure={"log_concave": True}
+    )
+
+
+def thirty_feature_queries(x):
+    """Four weights, the intercept and the logits of the first three held-out rows."""
+    names = ["w[0]", "w[10]", "w[20]", "w[29]", "bias", "f(row 559)", "f(row 560)", "f(row 561)"]
+    return names, np.vstack([np.eye(31)[[0, 10, 20, 29, 30]], with_ones(x[NUM_FIT : NUM_FIT + 3])])
+
+
+def _log_densities(design, y, prior_scale):
+    """Log posterior (unnormalised, prior normalised) and log p(y_new | w), both [M, D] -> [M], and a starting point."""
+    signed, new_signed = ((2 * y - 1)[:, None] * design)[:NUM_FIT], ((2 * y - 1)[:, None] * design)[NUM_FIT:]
+    log_prior = lambda w: -0.5 * np.sum((w / prior_scale) ** 2 + np.log(2 * np.pi * prior_scale**2), axis=1)  # noqa: E731
+    density = lambda w: _sum_log_sigmoid(w @ signed.T) + log_prior(w)  # noqa: E731
+    return density, lambda w: _sum_log_sigmoid(w @ new_signed.T), np.zeros(design.shape[1])
+
+
+def _sum_log_sigmoid(z):
+    """Σ log σ(z) over the last axis, with one logarithm a row: Π(1 + e^−|z|) ≤ 2ᴺ cannot overflow for N < 1000."""
+    return np.minimum(z, 0).sum(1) - np.log(np.prod(1 + np.exp(-np.abs(z)), axis=1))
+
+
+def _problem(name, about, x, y, probes, reference) -> Problem:
+    model = Model(*linear(x.shape[1]), prior=priors.normal(0.0, PRIOR_SCALE[name]), likelihood=likelihoods.bernoulli())
+    prior_scale = PRIOR_SCALE[name]
+
+    def prior_draws(rng, num):
+        return {"weight": prior_scale * rng.standard_normal((num, x.shape[1])), "bias": prior_scale * rng.standard_normal(num)}
+
+    return Problem(
+        name=name,
+        about=about,
+        model=model,
+        data=Data(jnp.asarray(x[:NUM_FIT]), jnp.asarray(y[:NUM_FIT])),
+        query=linear_queries(probes),
+        log_new=new_rows(model, Data(jnp.asarray(x[NUM_FIT:]), jnp.asarray(y[NUM_FIT:]))),
+        reference=reference,
+        exact_draws=None,
+        prior_draws=prior_draws,
+        structure={},
+    )
+
+
+def _rejection_sampler(density, start):
+    """Exact draws by rejection from a multivariate t (10 degrees of freedom) at the mode; its tails cover a log-concave posterior's."""
+    mode, factor = quadrature.mode_and_factor(density, start)
+    dof, dim = 10.0, len(start)
+    log_t = lambda z: -0.5 * (dof + dim) * np.log1p((z**2).sum(1) / dof)  # noqa: E731
+
+    probe = np.random.default_rng(0).standard_normal((20000, dim)) * 2.0
+    bound = np.max(density(mode + probe @ factor.T) - log_t(probe)) + 0.1
+
+    def draw(rng, num_draws):
+        kept, num = [], 0
+        while num < num_draws:
+            z = rng.standard_normal((4096, dim)) / np.sqrt(rng.chisquare(dof, 4096) / dof)[:, None]
+            log_ratio = density(mode + z @ factor.T) - log_t(z) - bound
+            if log_ratio.max() > 0:
+                raise ArithmeticError(f"the rejection bound is exceeded by {log_ratio.max():.3f} nats; raise it")
+            kept.append(z[np.log(rng.uniform(size=4096)) < log_ratio])
+            num += len(kept[-1])
+        w = mode + np.concatenate(kept)[:num_draws] @ factor.T
+        return {"weight": w[:, :-1], "bias": w[:, -1]}
+
+    return draw

@@ -1,0 +1,55 @@
+"""The one-unit network: f(x) = a·tanh(wx + b) + c, its posterior integrated exactly."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from probjax import Data, Model, likelihoods, mlp, priors
+from verification.exact import network as exact
+from verification.problems._parts import new_rows
+from verification.types import Problem
+
+SCALES = (1.5, 1.5, 1.5, 1.0)  # prior sd of w, b, a, c
+NOISE = 0.2
+QUERY_X = np.array([-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0])
+
+
+def one_unit_data() -> tuple[exact.OneUnit, np.ndarray, np.ndarray]:
+    """15 rows on [−2, 2] from a tanh, with 5 held-out rows inside and outside that range."""
+    rng = np.random.default_rng(7)
+    truth = lambda x: 1.2 * np.tanh(1.5 * x - 0.3) + 0.2  # noqa: E731
+    x, new_x = np.linspace(-2, 2, 15), np.array([-3.0, -1.2, 0.1, 1.4, 3.0])
+    y, new_y = (truth(v) + NOISE * rng.standard_normal(len(v)) for v in (x, new_x))
+    return exact.OneUnit(x, y, NOISE, SCALES), new_x, new_y
+
+
+def network_one_unit() -> Problem:
+    """15 rows, one hidden tanh unit, four weights, known noise; the queries are values of the function."""
+    net, new_x, new_y = one_unit_data()
+    w, b, a, c = SCALES
+    prior = priors.normal(0.0, ({"weight": w, "bias": b}, {"weight": a, "bias": c}))
+    model = Model(*mlp([1, 1, 1]), prior=prior, likelihood=likelihoods.normal(NOISE))
+    sampler = exact.one_unit_sampler(net)
+    return Problem(
+        name="network_one_unit",
+        about="a neural network of one tanh unit, 15 rows, known noise",
+        model=model,
+        data=Data(jnp.asarray(net.x)[:, None], jnp.asarray(net.y)),
+        query=Partial(_function_values, model.apply, jnp.asarray(QUERY_X)[:, None]),
+        log_new=new_rows(model, Data(jnp.asarray(new_x)[:, None], jnp.asarray(new_y))),
+        reference=exact.one_unit_network(net, QUERY_X, new_x, new_y),
+        exact_draws=lambda rng, num: _params(sampler(rng, num)),
+        prior_draws=lambda rng, num: _params(rng.standard_normal((num, 4)) * SCALES),
+        structure={},
+    )
+
+
+def _function_values(apply, x, params):
+    return apply(params, x)
+
+
+def _params(draws):
+    w, b, a, c = draws.T
+    return ({"weight": w[:, None, None], "bias": b[:, None]}, {"weight": a[:, None, None], "bias": c[:, None]})

@@ -1,0 +1,124 @@
+"""Runs a method on many keys: compiled once, then called for as many batches of replications as a verdict needs."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probjax import check_inputs, over_leading_axis
+from probjax.validation import check_draws
+from verification.types import Problem, Replications
+
+BATCH = 16  # keys in one call of the compiled program
+NOT_TRACEABLE = (
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerBoolConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.ConcretizationTypeError,
+)
+
+
+class MethodError(Exception):
+    """A method that raised or returned something that is no posterior; the text says what and where."""
+
+
+class Sampler:
+    """draw(R) -> Replications from the next R keys. Times and what the method says of itself are kept.
+
+    A method that does not trace (it uses NumPy on its arguments, say) runs uncompiled, key by key.
+    """
+
+    def __init__(self, method: Callable, problem: Problem, key: jax.Array, tell: Callable[[str], None] = lambda state: None):
+        self.method, self.problem, self.key, self.tell = method, problem, key, tell
+        self.seconds_compile = self.seconds_run = 0.0
+        self.compiled_here, self.num_keys, self.info, self.num_draws = True, 0, {}, 0
+        tell("compiling")
+        start = time.perf_counter()
+        check_inputs(problem.model, problem.data)
+        try:
+            lowered = jax.jit(self._batch).lower(self._keys(0), problem.model, problem.data)
+            self._run = lowered.compile()
+        except NOT_TRACEABLE:
+            self.compiled_here, self._run = False, self._eagerly
+        except Exception as error:
+            raise _explained(error, method) from error
+        self.seconds_compile = time.perf_counter() - start
+
+    def draw(self, num_replications: int) -> Replications:
+        """Replications on fresh keys; `num_replications` is rounded up to whole batches."""
+        parts = []
+        for _ in range(-(-num_replications // BATCH)):
+            self.tell(f"running keys {self.num_keys + 1}–{self.num_keys + BATCH}")
+            start = time.perf_counter()
+            try:
+                queries, log_new, info = jax.device_get(self._run(self._keys(self.num_keys), self.problem.model, self.problem.data))
+            except Exception as error:
+                raise _explained(error, self.method) from error
+            self.seconds_run += time.perf_counter() - start
+            self.num_keys += BATCH
+            self.num_draws = queries.shape[1]
+            self._remember(info)
+            parts.append((queries, log_new))
+        queries = np.concatenate([q for q, _ in parts])
+        log_new = None if parts[0][1] is None else np.concatenate([n for _, n in parts])
+        return Replications(queries, log_new)
+
+    def _keys(self, start: int):
+        return jax.vmap(lambda i: jax.random.fold_in(self.key, i))(jnp.arange(start, start + BATCH))
+
+    def _one(self, key, model, data):
+        posterior = self.method(key, model, data)
+        check_draws(model, posterior)
+        queries, log_new = self._queries(posterior.draws)
+        return queries, log_new, {k: jnp.asarray(v) for k, v in posterior.info.items() if jnp.ndim(v) == 0}
+
+    def _queries(self, draws):
+        log_new = None if self.problem.log_new is None else jax.vmap(self.problem.log_new)(draws)
+        return jax.vmap(self.problem.query)(draws), log_new
+
+    def _batch(self, keys, model, data):
+        return over_leading_axis(lambda key: self._one(key, model, data), keys)
+
+    def _eagerly(self, keys, model, data) -> Any:
+        rows = [self._one(key, model, data) for key in keys]
+        return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *rows)
+
+    def _remember(self, info):
+        for name, values in info.items():
+            self.info.setdefault(name, []).extend(np.asarray(values, float).ravel().tolist())
+
+    def report(self) -> dict[str, float]:
+        """What the method said of its runs, averaged: {"converged": 1.0, "num_divergent": 0.3, …}."""
+        return {name: float(np.mean(values)) for name, values in self.info.items()}
+
+
+def _explained(error: Exception, method: Callable) -> Exception:
+    """The error in one sentence with the line of the method's own file that raised it; `NotApplicable` stays what it is."""
+    from probjax import NotApplicable
+
+    if isinstance(error, NotApplicable):
+        return error
+    code = getattr(getattr(method, "func", method), "__code__", None)
+    where = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if code is not None and frame.filename == code.co_filename:
+            where = f" ({Path(frame.filename).name}, line {frame.lineno}: {frame.line})"
+    return MethodError(f"{type(error).__name__}: {_first_sentence(error)}{where}{_cure(error)}")
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0][:400] if lines else "(no message)"
+
+
+def _cure(error: Exception) -> str:
+    if isinstance(error, AttributeError) and "Target" in str(error):
+        return "; this problem is a Target (a density only): call probjax.as_model(model) first to declare that a Model is needed"
+    return ""

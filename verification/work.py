@@ -1,0 +1,114 @@
+"""One task of a run, as a worker process does it: a method on a problem, or the controls of a problem. Tasks and results are plain."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Task(NamedTuple):
+    """method: a name in METHODS, a stranger's spec, or "controls". level: which budget, "default" or "full"."""
+
+    problem: str
+    method: str
+    stranger: bool
+    level: str
+    seed: int
+    posteriordb: str | None
+
+
+def run_task(task: Task, tell: Callable[[str], None] = lambda state: None) -> dict:
+    """Do a task; whatever goes wrong inside a method becomes cells with the outcome "error" or "not_applicable".
+
+    Returns:
+        {"task", "verdicts", "seconds_compile", "seconds_run", "report", "num_keys", "num_draws"} or {"task", "controls", …}.
+    """
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    tell("solving exactly")
+    problem = build_problem(task.problem, task.posteriordb)
+    result = _controls(task, problem, tell) if task.method == "controls" else _cell(task, problem, tell)
+    return {"task": task._asdict(), **result}
+
+
+@lru_cache(maxsize=None)
+def build_problem(name: str, posteriordb: str | None):
+    """The problem of that name, solved; once a process."""
+    from verification.problems import CORE
+
+    if name in CORE:
+        return CORE[name]()
+    from verification.posteriordb import build
+
+    return build(posteriordb, name)
+
+
+def _cell(task: Task, problem, tell) -> dict:
+    import jax
+
+    from probjax import NotApplicable
+    from verification import findings
+    from verification.judge import DEFAULT, FULL, judge
+    from verification.limits import limit_for
+    from verification.methods import METHODS, load_method
+    from verification.sampling import MethodError, Sampler
+
+    budget = FULL if task.level == "full" else DEFAULT
+    method = load_method(task.method) if task.stranger else METHODS[task.method]
+    limit = None if task.stranger else limit_for(task.method, problem)
+    key = jax.random.fold_in(jax.random.key(task.seed), zlib.crc32(f"{task.problem}/{task.method}".encode()))
+    sampler = None
+    try:
+        sampler = Sampler(method, problem, key, tell)
+        verdicts = judge(problem, task.method, sampler.draw, budget, limit)
+    except NotApplicable as reason:
+        verdicts = _all_checks(task, budget.level, "not_applicable", str(reason))
+    except MethodError as reason:
+        verdicts = _all_checks(task, budget.level, "error", str(reason))
+    if not task.stranger and task.level == "default":
+        recorded = findings.load()
+        verdicts = [findings.compare(v, recorded) for v in verdicts]
+    if sampler is None:
+        return {"verdicts": [v._asdict() for v in verdicts], "seconds_compile": 0.0, "seconds_run": 0.0, "report": {}, "num_keys": 0, "num_draws": 0}
+    return {
+        "verdicts": [v._asdict() for v in _with_hints(verdicts, sampler.report())],
+        "seconds_compile": sampler.seconds_compile,
+        "seconds_run": sampler.seconds_run,
+        "report": sampler.report(),
+        "num_keys": sampler.num_keys,
+        "num_draws": sampler.num_draws,
+        "compiled": sampler.compiled_here,
+    }
+
+
+def _with_hints(verdicts, report):
+    """Where draws are not finite, say what the method said of its run."""
+    said = ", ".join(f"{name} {value:.3g}" for name, value in report.items())
+    return [v._replace(reason=f"{v.reason}; the method says: {said}") if v.outcome == "fail" and not v.errors and said else v for v in verdicts]
+
+
+def _all_checks(task, level, outcome, reason):
+    from verification.checks import CHECKS
+    from verification.types import Verdict
+
+    nan = float("nan")
+    return [Verdict(task.problem, task.method, c.name, "", nan, nan, c.tolerance[level], outcome, "no", reason, {}) for c in CHECKS]
+
+
+def _controls(task: Task, problem, tell) -> dict:
+    from verification.controls import CONTROLS, run_control
+    from verification.judge import DEFAULT
+
+    start, results = time.perf_counter(), []
+    for index, control in enumerate(CONTROLS):
+        tell(f"control: {control.name}")
+        rng = np.random.default_rng([task.seed, zlib.crc32(task.problem.encode()), index])
+        results.append(run_control(problem, control, rng, DEFAULT))
+    controls = [{**r._asdict(), "right": r.right} for r in results if r is not None]
+    return {"controls": controls, "seconds_run": time.perf_counter() - start}
