@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 from jax.tree_util import Partial
+from numpyro.handlers import block
 from numpyro.infer.util import constrain_fn, initialize_model, potential_energy
 
 from probjax.types import Static, Target
@@ -23,6 +24,9 @@ def target_from_numpyro(program: Callable, data: Any) -> Target:
     Returns:
         A Target; params is a dict of unconstrained sites, `constrain` returns sites and deterministics by name.
 
+    Raises:
+        ValueError: the program has no latent sites.
+
     >>> import jax.numpy as jnp, numpyro, numpyro.distributions as dist
     >>> def coin(data):
     ...     p = numpyro.sample("p", dist.Beta(2.0, 2.0))
@@ -32,6 +36,8 @@ def target_from_numpyro(program: Callable, data: Any) -> Target:
     -3.0603
     """
     static = Static(program)
+    if not jax.eval_shape(lambda key: _init(static, data, key), jax.random.key(0)):
+        raise ValueError("the NumPyro program has no latent sites; there is nothing to infer")
     return Target(Partial(_init, static, data), Partial(_log_joint, static), Partial(_constrain, static, data))
 
 
@@ -40,18 +46,10 @@ def _init(static, data, key):
 
 
 def _log_joint(static, params, data):
-    return -potential_energy(static.value, (data,), {}, params)
+    with block():  # the program's sites are its own affair: an inference program around this one must not see them
+        return -potential_energy(static.value, (data,), {}, params)
 
 
 def _constrain(static, data, params):
     return constrain_fn(static.value, (data,), {}, params, return_deterministic=True)
 
-
-def check_sites(params: Any) -> None:
-    """Every latent site must be continuous and finite in value.
-
-    Raises:
-        ValueError: no latent sites at all.
-    """
-    if not jax.tree.leaves(params):
-        raise ValueError("the NumPyro program has no latent sites; there is nothing to infer")

@@ -16,6 +16,7 @@ from verification.exact.reference import Reference
 from verification.types import Replications
 
 MIN_DRAWS_FOR_QUANTILES = 100
+COLLAPSED = 1e-3  # of the posterior sd: a spread below this has no correlation worth the name; the sd check fails it anyway
 
 
 class Summaries(NamedTuple):
@@ -129,7 +130,7 @@ def _correlation(s, reference, unit):
     covariance = s.covariance.mean(0)
     sd = np.sqrt(np.diag(covariance))
     i, j = np.triu_indices(len(sd), 1)
-    known = (sd[i] > 1e-9 * unit[i]) & (sd[j] > 1e-9 * unit[j]) & np.isfinite(reference.corr[i, j])
+    known = (sd[i] > COLLAPSED * unit[i]) & (sd[j] > COLLAPSED * unit[j]) & np.isfinite(reference.corr[i, j])
     i, j = i[known], j[known]
     if not len(i):
         return "a posterior without spread has no correlation"

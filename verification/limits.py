@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import betainc, logsumexp
 
 from verification.exact.conjugate import gaussian_pushforward
 from verification.exact.reference import Reference, correlation
 from verification.judge import Limit
+
+NUM_DRAWS = 1000  # of dropout on trial: expectations of sample quantiles depend on it
 
 
 def limit_for(method: str, problem, settings: dict | None = None) -> Limit | None:
@@ -71,13 +73,22 @@ def _dropout(problem, keep) -> Reference:
     log_noise = -0.5 * (residual**2).sum(1) - residual.shape[1] * np.log(np.sqrt(2 * np.pi) * s["noise_scale"])
     sd = np.sqrt(np.diag(covariance))
     return problem.reference._replace(
-        mean=mean, sd=sd, q05=_discrete_quantile(values, weights, 0.05), q95=_discrete_quantile(values, weights, 0.95),
+        mean=mean, sd=sd, q05=_expected_quantile(values, weights, 0.05), q95=_expected_quantile(values, weights, 0.95),
         corr=correlation(covariance), log_predictive=float(logsumexp(log_noise + log_weights)), certificate=None,
     )  # fmt: skip
 
 
-def _discrete_quantile(values, weights, p):
+def _expected_quantile(values, weights, p):
+    """The expectation of the p-quantile of NUM_DRAWS draws, as `checks` computes it, of a discrete distribution: with gaps between its atoms
+    it is not the quantile itself. P(X₍ₖ₎ ≤ x) = I_F(x)(k, S − k + 1)."""
     order = np.argsort(values, axis=0, kind="stable")
-    cumulative = np.cumsum(weights[order], axis=0)
-    first = np.argmax(cumulative >= p, axis=0)
-    return np.take_along_axis(values, np.take_along_axis(order, first[None], 0), 0)[0]
+    cumulative = np.clip(np.cumsum(weights[order], axis=0), 0, 1)
+    atoms = np.take_along_axis(values, order, 0)
+    position = p * (NUM_DRAWS + 1 / 3) - 2 / 3
+    low = int(position)
+
+    def order_statistic(k):
+        below = betainc(k, NUM_DRAWS - k + 1, cumulative)
+        return (np.diff(below, axis=0, prepend=0.0) * atoms).sum(0)
+
+    return (1 - (position - low)) * order_statistic(low + 1) + (position - low) * order_statistic(low + 2)

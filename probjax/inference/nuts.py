@@ -23,7 +23,7 @@ def nuts(
     data: Data,
     *,
     num_draws: int = 1000,
-    num_warmup: int = 500,
+    num_warmup: int = 1000,
     num_chains: int = 4,
     target_accept: float = 0.8,
     dense_mass: bool | None = None,

@@ -20,23 +20,23 @@ SECOND = "trapezoid on the unconstrained scale"
 
 
 def beta_bernoulli() -> Problem:
-    """4 successes in 20 under Beta(2, 2); the parameter is the log-odds, the Jacobian p(1 − p) is in the prior."""
-    a, b, y, new_y = 2.0, 2.0, np.r_[np.ones(4), np.zeros(16)], np.array([1.0, 0, 0, 1, 0])
+    """1 success in 19 under Beta(1, 1); the parameter is the log-odds, the Jacobian p(1 − p) is in the prior."""
+    a, b, y, new_y = 1.0, 1.0, np.r_[1.0, np.zeros(18)], np.array([1.0, 0, 0, 1, 0])
     prior = Prior(Partial(_beta_log_prob, a=a, b=b), Partial(_beta_sample, a=a, b=b))
     model = Model(*constant_network(), prior=prior, likelihood=likelihoods.bernoulli())
-    density = lambda u: (a + 4) * np.log(expit(u[:, 0])) + (b + 16) * np.log(expit(-u[:, 0]))  # noqa: E731
+    density = lambda u: (a + 1) * np.log(expit(u[:, 0])) + (b + 18) * np.log(expit(-u[:, 0]))  # noqa: E731
     new = lambda u: 2 * np.log(expit(u[:, 0])) + 3 * np.log(expit(-u[:, 0]))  # noqa: E731
     reference = conjugate.beta_bernoulli(a, b, y, new_y)
-    second = quadrature.increasing_queries(reference.names, density, -1.2, (expit, lambda u: u), log_new=new, num_new=5)
+    second = quadrature.increasing_queries(reference.names, density, -2.2, (expit, lambda u: u), log_new=new, num_new=5)
     return Problem(
         name="beta_bernoulli",
-        about="probability of success from 20 trials (Beta–Bernoulli)",
+        about="probability of success from 19 trials (Beta–Bernoulli)",
         model=model,
         data=rows_without_inputs(y),
         query=_probability_query,
         log_new=new_rows(model, rows_without_inputs(new_y)),
         reference=certified(reference, second, FOUND, SECOND),
-        exact_draws=lambda rng, num: _logit(rng.beta(a + 4, b + 16, num)),
+        exact_draws=lambda rng, num: _logit(rng.beta(a + 1, b + 18, num)),
         prior_draws=lambda rng, num: _logit(rng.beta(a, b, num)),
         structure={"log_concave": True},
     )
@@ -60,9 +60,9 @@ def _logit(p):
 
 
 def gamma_poisson() -> Problem:
-    """12 counts under Gamma(2, 1); the parameter is the log rate, the Jacobian λ is in the prior."""
-    shape, rate = 2.0, 1.0
-    y, new_y = np.array([1.0, 0, 2, 1, 0, 1, 3, 0, 0, 1, 2, 0]), np.array([0.0, 2, 1])
+    """3 counts under Gamma(1, 1); the parameter is the log rate, the Jacobian λ is in the prior."""
+    shape, rate = 1.0, 1.0
+    y, new_y = np.array([1.0, 0, 1]), np.array([0.0, 2, 1])
     prior = Prior(Partial(_gamma_log_prob, shape=shape, rate=rate), Partial(_gamma_sample, shape=shape, rate=rate))
     model = Model(*constant_network(), prior=prior, likelihood=likelihoods.poisson())
     post_shape, post_rate = shape + y.sum(), rate + len(y)
@@ -72,7 +72,7 @@ def gamma_poisson() -> Problem:
     second = quadrature.increasing_queries(reference.names, density, 0.0, (np.exp, lambda u: u), log_new=new, num_new=3)
     return Problem(
         name="gamma_poisson",
-        about="rate of events from 12 counts (Gamma–Poisson)",
+        about="rate of events from 3 counts (Gamma–Poisson)",
         model=model,
         data=rows_without_inputs(y),
         query=_rate_query,
@@ -97,9 +97,9 @@ def _rate_query(u):
 
 
 def dirichlet_categorical() -> Problem:
-    """36 labels of three classes under Dirichlet(1, 1, 1); the parameters are the logits of the first two against the third."""
+    """180 labels of three classes under Dirichlet(1, 1, 1); the parameters are the logits of the first two against the third."""
     alpha = np.array([1.0, 1.0, 1.0])
-    y, new_y = np.repeat([0, 1, 2], [16, 12, 8]), np.array([2, 0, 0, 1])
+    y, new_y = np.repeat([0, 1, 2], [80, 60, 40]), np.array([2, 0, 0, 1])
     prior = Prior(Partial(_dirichlet_log_prob, alpha=alpha), Partial(_dirichlet_sample, alpha=alpha))
     network = constant_network(2)._replace(apply=Partial(_pinned_logits))
     model = Model(*network, prior=prior, likelihood=likelihoods.categorical())
@@ -107,7 +107,7 @@ def dirichlet_categorical() -> Problem:
     reference = conjugate.dirichlet_categorical(alpha, y, new_y)
     return Problem(
         name="dirichlet_categorical",
-        about="class probabilities from 36 labels (Dirichlet–categorical)",
+        about="class probabilities from 180 labels (Dirichlet–categorical)",
         model=model,
         data=rows_without_inputs(y),
         query=_simplex,

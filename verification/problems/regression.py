@@ -80,7 +80,7 @@ def _known_noise(name, about, x, y, num_fit, names, probes, noise_scale, prior_s
 def diabetes_noise() -> Problem:
     """As `diabetes`, the noise learnt: w | σ² ~ N(0, σ²τ²), σ² ~ InvGamma(2, 1), so that the posterior is Student-t."""
     x, y = standardised_diabetes()
-    shape, rate, prior_scale, num_fit = 2.0, 1.0, 1.0, 60
+    shape, rate, prior_scale, num_fit = 2.0, 1.0, 1.0, 25
     names, probes = _diabetes_queries(x)
     prior = Prior(Partial(_nig_log_prob, shape, rate, prior_scale), Partial(_nig_sample, shape, rate, prior_scale))
     model = Model(*with_learnt_scale(linear(10)), prior=prior, likelihood=likelihoods.normal())
@@ -95,7 +95,7 @@ def diabetes_noise() -> Problem:
     draw_posterior = _nig_draws(*_nig_posterior(design, fit_y, prior_scale, shape, rate))
     return Problem(
         name="diabetes_noise",
-        about="diabetes progression, 60 × 10, learnt noise (normal–inverse-gamma)",
+        about="diabetes progression, 25 × 10, learnt noise (normal–inverse-gamma)",
         model=model,
         data=Data(jnp.asarray(x[:num_fit]), jnp.asarray(fit_y)),
         query=Partial(_nig_query, jnp.asarray(probes)),

@@ -1,0 +1,192 @@
+"""The command line: what to run, the live table, the files, the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import time
+from pathlib import Path
+
+from verification.report import Outcome, complaints, markdown, summary
+from verification.types import Verdict
+from verification.work import Task
+
+RESERVED = ("claims", "mutants", "score", "doctor")
+EPILOG = """exit status: 0 when every fail is expected (a theorem's number or a recorded finding, matched within the margins) and at most
+2% of applicable cells are unresolved (none with --quick or --method); 1 otherwise; 2 for bad usage; 130 after Ctrl-C (finished cells
+are kept and the same command resumes)."""
+
+
+class UsageError(Exception):
+    """Something on the command line that cannot be; exit status 2."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `python -m verification`."""
+    p = argparse.ArgumentParser("python -m verification", description="Hold approximations to exact Bayesian answers.", epilog=EPILOG)
+    p.add_argument("methods", nargs="*", metavar="METHOD", help="which methods (default: all); or `controls`: measure the suite's own error rates")
+    p.add_argument("--quick", action="store_true", help="three small problems")
+    p.add_argument("--full", action="store_true", help="four times the replications, tolerances halved")
+    p.add_argument("--problem", nargs="+", action="extend", default=[], metavar="NAME", help="only these problems")
+    p.add_argument("--method", action="append", default=[], metavar="FILE:FUNCTION", help="put your own (key, model, data) -> Posterior on trial")
+    p.add_argument("--posteriordb", metavar="DIR", help="add the ported posteriors of a clone of posteriordb")
+    p.add_argument("--out", default="results", metavar="DIR", help="where cells, summary.json and report.md go (default: results)")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of every random draw (default: 0)")
+    p.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worker processes (default: one a core)")
+    p.add_argument("--fresh", action="store_true", help="do not reuse stored cells of an earlier run")
+    p.add_argument("--record", action="store_true", help="run at the full budget and rewrite the recorded findings")
+    p.add_argument("--runs", type=int, default=300, metavar="N", help="trials of each control, for `controls` (default: 300)")
+    p.add_argument("--list", action="store_true", help="print the methods and problems, and stop")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, report; returns the exit status."""
+    from rich.console import Console
+
+    options = parser().parse_args(argv)
+    console = Console()
+    try:
+        if options.list:
+            return _list(console, options)
+        if options.methods == ["controls"]:
+            from verification.rates import measure
+
+            return measure(console, _problems(options), options.runs, options.seed, options.jobs)
+        tasks, methods, problems = _tasks(options)
+    except UsageError as error:
+        Console(stderr=True).print(f"[bold]usage:[/] {error}", highlight=False, soft_wrap=True)
+        return 2
+    return _run(console, options, tasks, methods, problems)
+
+
+def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
+    from verification.methods import METHODS, load_method
+
+    for name in options.methods:
+        if name in RESERVED or name == "controls":
+            raise UsageError(f"`{name}` is a command of its own{'' if name == 'controls' else ', reserved for a later version'}; it takes no METHODs beside it")
+        if name not in METHODS:
+            raise UsageError(_unknown("method", name, METHODS) + "; your own goes to --method FILE:FUNCTION")
+    if options.jobs < 1:
+        raise UsageError(f"--jobs is {options.jobs} but at least 1 is needed")
+    for spec in options.method:
+        try:
+            load_method(spec)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    problems = _problems(options)
+    chosen = options.methods or ([] if options.method else list(METHODS))
+    level = "full" if options.full or options.record else "default"
+    database = None if options.posteriordb is None else str(Path(options.posteriordb).resolve())
+    task = lambda problem, method, stranger: Task(problem, method, stranger, level, options.seed, database)  # noqa: E731
+    tasks = []
+    for problem in problems:
+        tasks.append(task(problem, "controls", False))
+        tasks += [task(problem, m, False) for m in chosen] + [task(problem, m, True) for m in options.method]
+    return tasks, [*chosen, *options.method], problems
+
+
+def _problems(options) -> list[str]:
+    from verification.problems import CORE, QUICK
+
+    ported = []
+    if options.posteriordb is not None:
+        from verification.posteriordb import names
+
+        try:
+            ported, _ = names(options.posteriordb)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    known = [*CORE, *ported]
+    for name in options.problem:
+        if name not in known:
+            raise UsageError(_unknown("problem", name, known))
+    return options.problem or [*(QUICK if options.quick else CORE), *ported]
+
+
+def _unknown(kind: str, name: str, known) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"no {kind} named {name!r}; {hint}There are {', '.join(known)}"
+
+
+def _run(console, options, tasks, methods, problems) -> int:
+    from verification.live import Board
+    from verification.run import run
+
+    out, start, results = Path(options.out), time.monotonic(), {}
+    interrupted = False
+    with Board(console, problems, methods, len(tasks)) as board:
+        try:
+            for event in run(tasks, out, jobs=options.jobs, fresh=options.fresh):
+                if event.result is not None:
+                    results[event.task] = event.result
+                board.show(event)
+        except KeyboardInterrupt:
+            interrupted = True
+    outcome = _gather(options, tasks, results, methods, problems, time.monotonic() - start)
+    status = 130 if interrupted else int(bool(complaints(outcome)))
+    if options.record and not interrupted:
+        from verification import findings
+
+        console.print(f"{findings.record(outcome.verdicts)} findings recorded in {findings.FILE}")
+    _write_files(out, outcome, status)
+    _print_end(console, outcome, out, status)
+    return status
+
+
+def _gather(options, tasks, results, methods, problems, seconds) -> Outcome:
+    verdicts, timings, reports, controls, certificates = [], {}, {}, [], {}
+    for task in tasks:
+        result = results.get(task)
+        if result is None:
+            continue
+        if "certificate" in result:
+            certificates[task.problem] = result["certificate"]
+        if "controls" in result:
+            controls += result["controls"]
+            continue
+        verdicts += [Verdict(**v) for v in result["verdicts"]]
+        timings[task.problem, task.method] = (result["seconds_compile"], result["seconds_run"])
+        reports[task.problem, task.method] = result["report"]
+    strict = options.quick or bool(options.method)
+    return Outcome(
+        methods=methods, problems=problems, verdicts=verdicts, timings=timings, reports=reports, controls=controls,
+        certificates=certificates, unfinished=len(tasks) - len(results), max_unresolved=0.0 if strict else 0.02,
+        seconds=seconds, seed=options.seed, level="full" if options.full or options.record else "default",
+    )  # fmt: skip
+
+
+def _write_files(out: Path, outcome: Outcome, status: int) -> None:
+    for name, text in (("summary.json", json.dumps(summary(outcome, status), indent=1)), ("report.md", markdown(outcome, status))):
+        temporary = out / (name + ".tmp")
+        temporary.write_text(text)
+        temporary.replace(out / name)
+
+
+def _print_end(console, outcome, out, status) -> None:
+    from verification.live import print_outcome
+
+    print_outcome(console, outcome)
+    for complaint in complaints(outcome):
+        console.print(f"[bold red]✗[/] {complaint}", highlight=False)
+    console.print(f"{out / 'report.md'}, {out / 'summary.json'}; {outcome.seconds:.0f} s, exit status {status}", highlight=False)
+
+
+def _list(console, options) -> int:
+    from verification.methods import METHODS
+    from verification.problems import CORE, QUICK
+
+    console.print("methods: " + ", ".join(METHODS), highlight=False)
+    for name in CORE:
+        console.print(f"problem: {name}{' (quick)' if name in QUICK else ''}", highlight=False)
+    if options.posteriordb is not None:
+        from verification.posteriordb import names
+
+        ported, others = names(options.posteriordb)
+        console.print("posteriordb, ported: " + ", ".join(ported), highlight=False)
+        console.print("posteriordb, no port yet: " + ", ".join(others), highlight=False)
+    return 0
