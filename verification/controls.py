@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from verification.judge import DEFAULT, Budget, judge
+from verification.methods import NUTS_DRAWS as NUM_DRAWS
 from verification.types import Replications
 
-NUM_DRAWS = 1000
 EFFICIENCY = 0.4  # effective draws a draw of the autocorrelated controls; NUTS's squared deviations have about this
 
 

@@ -14,8 +14,7 @@ from scipy.special import betainc, logsumexp
 from verification.exact.conjugate import gaussian_pushforward
 from verification.exact.reference import Reference, correlation
 from verification.judge import Limit
-
-NUM_DRAWS = 1000  # of dropout on trial: expectations of sample quantiles depend on it
+from verification.methods import NUM_DRAWS  # of dropout on trial: expectations of its sample quantiles depend on it
 
 
 def limit_for(method: str, problem, settings: dict | None = None) -> Limit | None:

@@ -17,17 +17,17 @@ from verification.types import Problem
 
 LONG_RUN = Path(__file__).with_name("breast_cancer_long_run.json")
 NUM_FIT = 559  # of 569; the rest is held out
-PRIOR_SCALE = {"breast_cancer_pc": 2.5, "breast_cancer": 1.0}
+PRIOR_SCALE = {"breast_cancer_pc": 5.0, "breast_cancer": 1.0}
 
 
 def breast_cancer_pc() -> Problem:
-    """559 rows, the first two principal components (unit variance) and an intercept, N(0, 2.5²) priors; 3-D quadrature."""
+    """559 rows, the first two principal components (unit variance) and an intercept, N(0, 5²) priors; 3-D quadrature."""
     x, y = standardised_breast_cancer()
     scores = np.linalg.svd(x, full_matrices=False)[0][:, :2] * np.sqrt(len(x))
     probes = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [-2, 1, 1]])
     names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(-2,1)")
     density, new, start = _log_densities(with_ones(scores), y, PRIOR_SCALE["breast_cancer_pc"])
-    reference = quadrature.linear_queries(names, density, start, probes, log_new=new, num_new=len(y) - NUM_FIT, nodes=37, half_width=7.5)
+    reference = quadrature.linear_queries(names, density, start, probes, log_new=new, num_new=len(y) - NUM_FIT, nodes=47, half_width=8.5)
     problem = _problem("breast_cancer_pc", "breast cancer, logistic regression on 2 principal components", scores, y, probes, reference)
     return problem._replace(exact_draws=_rejection_sampler(density, start), structure={"log_concave": True})
 
