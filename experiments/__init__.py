@@ -1,0 +1,1 @@
+"""One flat script a question: `python -m experiments.NAME` prints one table and saves one figure."""
