@@ -12,6 +12,7 @@ from jax.scipy.special import gammaln, xlogy
 from jax.tree_util import Partial
 
 from probjax.types import Likelihood
+from probjax.validation import require_positive
 
 _HALF_LOG_TWO_PI = 0.9189385332046727  # ½ log 2π
 
@@ -31,7 +32,7 @@ def normal(scale: float | Array | None = None) -> Likelihood:
     """
     if scale is None:
         return Likelihood(_normal_log_prob, _normal_sample, _normal_mean, _normal_variance, _real)
-    _require_positive("normal", "scale", scale)
+    require_positive("likelihoods.normal", "scale", scale, "for a learnt one pass scale=None")
     known = dict(scale=scale)
     return Likelihood(
         Partial(_known_normal_log_prob, **known),
@@ -177,8 +178,3 @@ def _poisson_sample(key, f):
 def _count(y, f):
     """a count 0, 1, 2, …"""
     return (y >= 0) & (y == jnp.floor(y)) & jnp.isfinite(y)
-
-
-def _require_positive(name: str, argument: str, value) -> None:
-    if not isinstance(value, jax.core.Tracer) and not bool(jnp.all(jnp.asarray(value) > 0)):
-        raise ValueError(f"likelihoods.{name}: {argument} is {value} but must be positive; for a learnt one pass {argument}=None")

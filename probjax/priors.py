@@ -9,8 +9,10 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from probjax.types import Prior
+from probjax.validation import require_positive
 
 _HALF_LOG_TWO_PI = 0.9189385332046727  # ½ log 2π
+NO_PRIOR = "for no prior at all use priors.flat()"
 
 
 def flat() -> Prior:
@@ -31,7 +33,7 @@ def normal(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     >>> float(normal(0.0, 1.0).log_prob({"w": jnp.zeros(2)}))  # −log 2π
     -1.8378770...
     """
-    _require_positive("normal", scale)
+    require_positive("priors.normal", "scale", scale, NO_PRIOR)
     return Prior(Partial(_normal_log_prob, loc=loc, scale=scale), Partial(_normal_sample, loc=loc, scale=scale))
 
 
@@ -56,7 +58,7 @@ def laplace(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     >>> float(laplace(0.0, 0.5).log_prob({"w": jnp.zeros(3)}))
     0.0
     """
-    _require_positive("laplace", scale)
+    require_positive("priors.laplace", "scale", scale, NO_PRIOR)
     return Prior(Partial(_laplace_log_prob, loc=loc, scale=scale), Partial(_laplace_sample, loc=loc, scale=scale))
 
 
@@ -114,9 +116,3 @@ def _sample_leaves(key, like, draw, *hyper):
     keys = jax.random.split(key, len(leaves))
     columns = [_broadcast(h, like) for h in hyper]
     return treedef.unflatten([draw(k, w, *h) for k, w, *h in zip(keys, leaves, *columns)])
-
-
-def _require_positive(name: str, scale) -> None:
-    for leaf in jax.tree.leaves(scale):
-        if not isinstance(leaf, jax.core.Tracer) and not bool(jnp.all(jnp.asarray(leaf) > 0)):
-            raise ValueError(f"priors.{name}: scale is {leaf} but must be positive; for no prior at all use priors.flat()")

@@ -80,6 +80,13 @@ def check_draws(model: Model | Target, posterior: Any) -> int:
     return num_draws
 
 
+def require_positive(where: str, argument: str, value: Any, cure: str) -> None:
+    """Every number in `value` must be positive, NaN included among what is not; traced values cannot be seen and pass."""
+    for leaf in jax.tree.leaves(value):
+        if not isinstance(leaf, jax.core.Tracer) and not np.all(np.asarray(leaf) > 0):
+            raise ValueError(f"{where}: {argument} is {leaf} but must be positive; {cure}")
+
+
 def _check_tree(name, expected, given, leading):
     want, have = jax.tree.structure(expected), jax.tree.structure(given)
     if want != have:

@@ -1,0 +1,117 @@
+"""Bad input: the error names the argument, both numbers and the cure."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+from probjax import Data, Model, Posterior, check_inputs, likelihoods, linear, log_joint, map_estimate, mlp, priors, target_from_numpyro
+from probjax.validation import check_draws
+
+X, Y = np.ones((4, 2)), np.array([0.0, 1.0, 2.0, 1.0])
+
+
+def model(likelihood=None, network=None):
+    return Model(*(network or linear(2)), prior=priors.normal(), likelihood=likelihood or likelihoods.normal(1.0))
+
+
+def nan_at(row):
+    x = X.copy()
+    x[row, 1] = np.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    "data, kind, message",
+    [
+        (Data(X, Y[:3]), likelihoods.normal(1.0), "x has 4 rows but y has 3; each row of x needs its own y"),
+        (Data(nan_at(2), Y), likelihoods.normal(1.0), r"x has 1 rows of 4 with NaN or infinite values \(first: row 2\); remove or impute"),
+        (Data(X, np.array([0, np.inf, 0, 0])), likelihoods.normal(1.0), "y has 1 rows of 4 with NaN or infinite"),
+        (Data(X[:0], Y[:0]), likelihoods.normal(1.0), r"data is empty \(0 rows\)"),
+        (Data(X, Y), likelihoods.bernoulli(), r"y has 1 rows of 4 outside the support \(0 or 1\); first: row 2, y = 2.0"),
+        (Data(X, -Y), likelihoods.poisson(), r"outside the support \(a count"),
+        (Data(X, np.array(["a"] * 4)), likelihoods.normal(1.0), "y has dtype <U1; expected numbers"),
+        (Data(X, Y[:, None]), likelihoods.normal(1.0), r"y has shape \(4, 1\).*one value of y a row"),
+        (Data(np.float64(3), Y), likelihoods.normal(1.0), "needs arrays with a leading axis N"),
+    ],
+)
+def test_bad_data_is_named_before_anything_runs(data, kind, message):
+    with pytest.raises(ValueError, match=message):
+        map_estimate(jax.random.key(0), model(kind), data)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 3, 1], [0, -1, 2, 1], [0, 0.5, 1, 1]])
+def test_labels_outside_the_classes_or_not_integers_are_refused(labels):
+    three = model(likelihoods.categorical(), linear(2, 3))
+    with pytest.raises(ValueError, match=r"y has 1 rows of 4 outside the support \(an integer label 0..K−1.*f has shapes \[\(4, 3\)\]"):
+        check_inputs(three, Data(X, np.array(labels)))
+    check_inputs(three, Data(X, np.array([0, 1, 2, 1])))
+
+
+def test_one_output_for_several_classes_says_what_is_needed():
+    with pytest.raises(ValueError, match=r"categorical needs logits \[N, K\]"):
+        log_joint(model(likelihoods.categorical()), linear(2).init(jax.random.key(0)), Data(X, Y))
+
+
+def test_bad_data_is_found_inside_the_callers_jit_too():
+    bad = Data(nan_at(0), Y)
+    with pytest.raises(ValueError, match="x has 1 rows of 4 with NaN"):
+        jax.jit(lambda key: map_estimate(key, model(), bad).draws)(jax.random.key(0))
+
+
+def test_params_of_another_tree_or_shape_are_named():
+    with pytest.raises(ValueError, match="params has tree .* but model.init makes"):
+        log_joint(model(), {"weight": jnp.ones(2)}, Data(X, Y))
+    with pytest.raises(ValueError, match=r"params\['weight'\] has shape \(3,\) but model.init makes \(2,\)"):
+        log_joint(model(), {"weight": jnp.ones(3), "bias": jnp.zeros(())}, Data(X, Y))
+
+
+def test_a_network_whose_outputs_would_broadcast_against_y_is_refused():
+    wide = model(network=mlp([2, 3, 1], squeeze=False))
+    with pytest.raises(ValueError, match=r"log_prob\(y, f\) has shape \(4, 4\) but should be \(4,\)"):
+        log_joint(wide, wide.init(jax.random.key(0)), Data(X, Y))
+
+
+def test_models_and_data_of_the_wrong_type_are_named():
+    with pytest.raises(TypeError, match="model is a int; expected a probjax.Model or probjax.Target"):
+        check_inputs(3, Data(X, Y))
+    with pytest.raises(TypeError, match=r"data is a tuple; expected probjax.Data\(x, y\)"):
+        check_inputs(model(), (X, Y))
+
+
+def test_draws_must_be_the_models_tree_with_one_leading_axis():
+    draws = {"weight": jnp.ones((5, 2)), "bias": jnp.ones(5)}
+    assert check_draws(model(), Posterior(draws, {})) == 5
+    with pytest.raises(TypeError, match="returned a dict; expected probjax.Posterior"):
+        check_draws(model(), draws)
+    with pytest.raises(ValueError, match=r"posterior.draws\['weight'\] has shape \(5, 3\).*\(5, 2\) was expected"):
+        check_draws(model(), Posterior(draws | {"weight": jnp.ones((5, 3))}, {}))
+    with pytest.raises(ValueError, match="needs a leading axis S"):
+        check_draws(model(), Posterior({"weight": jnp.ones((5, 2)), "bias": jnp.ones(())}, {}))
+    with pytest.raises(ValueError, match="0 draws"):
+        check_draws(model(), Posterior({"weight": jnp.ones((0, 2)), "bias": jnp.ones(0)}, {}))
+
+
+def test_a_numpyro_program_is_the_density_it_writes_down():
+    """log Gamma(σ; 2, 1) + log σ (the Jacobian of σ = eᵘ) + Σ log N(y; 0, σ)."""
+    from scipy import stats
+
+    def program(data):
+        sigma = numpyro.sample("sigma", dist.Gamma(2.0, 1.0))
+        numpyro.deterministic("variance", sigma**2)
+        numpyro.sample("y", dist.Normal(0.0, sigma), obs=data)
+
+    y, u = np.array([0.3, -1.0, 0.7]), 0.4
+    made = target_from_numpyro(program, y)
+    expected = stats.gamma.logpdf(np.exp(u), 2) + u + stats.norm.logpdf(y, 0, np.exp(u)).sum()
+    params = jax.eval_shape(made.init, jax.random.key(0))
+    assert set(params) == {"sigma"}
+    assert float(made.log_joint({"sigma": jnp.array(u)}, y)) == pytest.approx(expected, rel=1e-12)
+    assert float(made.constrain({"sigma": jnp.array(u)})["variance"]) == pytest.approx(np.exp(2 * u), rel=1e-12)
+
+
+def test_a_numpyro_program_without_latents_is_refused():
+    with pytest.raises(ValueError, match="no latent sites"):
+        target_from_numpyro(lambda data: numpyro.sample("y", dist.Normal(0.0, 1.0), obs=data), np.zeros(3))
