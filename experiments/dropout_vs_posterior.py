@@ -55,8 +55,8 @@ class Case(NamedTuple):
 def network_case() -> Case:
     """The one-unit network on [−5, 5]; its data lie in [−2, 2]."""
     net, new_x, new_y = one_unit_data()
-    problem, grid = network_one_unit(), np.linspace(-5, 5, 81)
-    exact = one_unit_network(net, grid, new_x, new_y, nodes=301).sd
+    problem, grid = network_one_unit(), np.linspace(-5, 5, 61)
+    exact = one_unit_network(net, grid, new_x, new_y).sd
     return Case("one tanh unit, 15 rows", "x", problem.model, problem.data, grid, grid[:, None], exact, NOISE, net.x)
 
 

@@ -114,25 +114,28 @@ def _unknown(kind: str, name: str, known) -> str:
 
 
 def _run(console, options, tasks, methods, problems) -> int:
+    from verification import findings
     from verification.live import Board
     from verification.run import run
 
     out, start, results = Path(options.out), time.monotonic(), {}
-    interrupted = False
+    interrupted, recorded = False, {} if options.record else findings.load()
     with Board(console, problems, methods, len(tasks)) as board:
         try:
             for event in run(tasks, out, jobs=options.jobs, fresh=options.fresh):
                 if event.result is not None:
+                    event = event._replace(result=findings.compared(event.result, recorded))
                     results[event.task] = event.result
                 board.show(event)
         except KeyboardInterrupt:
             interrupted = True
-    outcome = _gather(options, tasks, results, methods, problems, time.monotonic() - start)
-    status = 130 if interrupted else int(bool(complaints(outcome)))
+    seconds = time.monotonic() - start
+    outcome = _gather(options, tasks, results, methods, problems, seconds)
     if options.record and not interrupted:
-        from verification import findings
-
         console.print(f"{findings.record(outcome.verdicts)} findings recorded in {findings.FILE}")
+        results = {task: findings.compared(result, findings.load()) for task, result in results.items()}
+        outcome = _gather(options, tasks, results, methods, problems, seconds)
+    status = 130 if interrupted else int(bool(complaints(outcome)))
     _write_files(out, outcome, status)
     _print_end(console, outcome, out, status)
     return status

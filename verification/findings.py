@@ -25,14 +25,32 @@ def load(path: Path = FILE) -> dict:
 
 
 def record(verdicts: list[Verdict], path: Path = FILE) -> int:
-    """Write the findings of a full-budget run: what fails, or cannot be told from failing, without a theorem. Returns how many."""
-    kept = {
-        _name(v): v.errors or {"non_finite": True}
+    """Write what a full-budget run found to fail, or could not tell from failing, without a theorem; returns how many such cells.
+
+    Cells of a (problem, method) that this run did not judge keep what an earlier one recorded.
+    """
+    judged = {f"{v.problem}/{v.method}" for v in verdicts}
+    kept = {name: value for name, value in load(path).items() if name.rpartition("/")[0] not in judged}
+    new = {
+        _name(v): _rounded(v.errors) or {"non_finite": True}
         for v in verdicts
         if v.outcome in ("fail", "unresolved") and v.expected != "theorem" and v.method not in EXACT
     }
-    path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
-    return len(kept)
+    lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in sorted({**kept, **new}.items())]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    return len(new)
+
+
+def _rounded(errors: dict) -> dict:
+    six = lambda number: float(f"{number:.6g}")  # noqa: E731
+    return {name: [six(n) for n in value] if isinstance(value, tuple | list) else value for name, value in errors.items()}
+
+
+def compared(result: dict, findings: dict) -> dict:
+    """A task's result with its verdicts held against the record; a stranger has none, controls have no verdicts."""
+    if result["task"]["stranger"] or "verdicts" not in result:
+        return result
+    return {**result, "verdicts": [compare(Verdict(**v), findings)._asdict() for v in result["verdicts"]]}
 
 
 def compare(verdict: Verdict, findings: dict) -> Verdict:

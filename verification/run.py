@@ -129,7 +129,7 @@ def _sources() -> bytes:
         import probjax
 
         for root in (Path(probjax.__file__).parent, Path(__file__).parent):
-            for path in sorted(root.rglob("*.py")) + sorted(root.rglob("*.json")):
+            for path in sorted(root.rglob("*.py")) + sorted(root.rglob("*_run.json")):
                 digest.update(path.read_bytes())
         digest.update(json.dumps(versions()).encode())
         _SOURCES.append(digest.digest())

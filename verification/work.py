@@ -53,7 +53,6 @@ def _cell(task: Task, problem, tell) -> dict:
     import jax
 
     from probjax import NotApplicable
-    from verification import findings
     from verification.judge import DEFAULT, FULL, judge
     from verification.limits import limit_for
     from verification.methods import METHODS, load_method
@@ -71,9 +70,6 @@ def _cell(task: Task, problem, tell) -> dict:
         verdicts = _all_checks(task, budget.level, "not_applicable", str(reason))
     except MethodError as reason:
         verdicts = _all_checks(task, budget.level, "error", str(reason))
-    if not task.stranger and task.level == "default":
-        recorded = findings.load()
-        verdicts = [findings.compare(v, recorded) for v in verdicts]
     if sampler is None:
         return {"verdicts": [v._asdict() for v in verdicts], "seconds_compile": 0.0, "seconds_run": 0.0, "report": {}, "num_keys": 0, "num_draws": 0}
     return {
