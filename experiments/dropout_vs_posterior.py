@@ -1,8 +1,8 @@
 """Is the uncertainty of MC dropout that of the posterior? `python -m experiments.dropout_vs_posterior`
 
-The sd of f(x) over x under MC dropout, an ensemble, Laplace, mean-field and NUTS, against the exact posterior: on a one-unit tanh
-network, whose posterior is integrated exactly, and on the diabetes data along one input (body mass index), where it is Gaussian.
-The predictive sd of y is √(sd[f]² + noise²), the noise being known here.
+The sd of f(x) over x under MC dropout, an ensemble, Laplace, mean-field and NUTS, against the exact posterior: on a
+one-unit tanh network, whose posterior is integrated exactly, and on the diabetes data along one input (body mass
+index), where it is Gaussian. The predictive sd of y is √(sd[f]² + noise²), the noise being known here.
 """
 
 from __future__ import annotations
@@ -34,12 +34,19 @@ METHODS: dict[str, Callable] = {
     "mean-field": partial(mean_field, num_draws=NUM_DRAWS),
     "NUTS": partial(nuts, num_draws=NUM_DRAWS, num_chains=1),
 }
-COLOURS = {"MC dropout": "#d95f02", "ensemble": "#7570b3", "Laplace": "#1b9e77", "mean-field": "#e7298a", "NUTS": "#1f78b4"}
+COLOURS = {
+    "MC dropout": "#d95f02",
+    "ensemble": "#7570b3",
+    "Laplace": "#1b9e77",
+    "mean-field": "#e7298a",
+    "NUTS": "#1f78b4",
+}
 BMI = 2  # column of the diabetes data
 
 
 class Case(NamedTuple):
-    """One problem seen along a line of inputs: `grid` [G] is the coordinate, `x` [G, D] the inputs, `exact` [G] the posterior sd of f."""
+    """One problem seen along a line of inputs: `grid` [G] is the coordinate, `x` [G, D] the inputs, `exact` [G] the
+    posterior sd of f."""
 
     title: str
     label: str
@@ -70,7 +77,17 @@ def diabetes_case() -> Case:
     design = with_ones(x)
     exact = np.sqrt(np.einsum("nd,de,ne->n", design, np.linalg.inv(precision), design))
     label = "body mass index (sd), other inputs at their mean"
-    return Case("diabetes, linear, 432 rows", label, problem.model, problem.data, grid, x, exact, s["noise_scale"], s["design"][:, BMI])
+    return Case(
+        "diabetes, linear, 432 rows",
+        label,
+        problem.model,
+        problem.data,
+        grid,
+        x,
+        exact,
+        s["noise_scale"],
+        s["design"][:, BMI],
+    )
 
 
 def sd_of_function(case: Case, method: Callable, key: jax.Array) -> np.ndarray:
@@ -90,7 +107,12 @@ def print_table(cases: list[Case], found: dict[tuple[str, str], np.ndarray]) -> 
     from rich.table import Table
 
     table = Table(title="sd of f(x): exact value, then method / exact (± half-range over keys)", title_justify="left")
-    for column in ("problem", "method", *(f"{p:.0%} of range" for p in (0, 0.25, 0.5, 0.75, 1)), "sd of y, min to max ratio"):
+    for column in (
+        "problem",
+        "method",
+        *(f"{p:.0%} of range" for p in (0, 0.25, 0.5, 0.75, 1)),
+        "sd of y, min to max ratio",
+    ):
         table.add_column(column, no_wrap=column != "problem")
     for case in cases:
         at = np.linspace(0, len(case.grid) - 1, 5).astype(int)
@@ -100,7 +122,9 @@ def print_table(cases: list[Case], found: dict[tuple[str, str], np.ndarray]) -> 
             ratio = np.sqrt((sd**2).mean(0)) / case.exact
             half = np.ptp(sd, axis=0) / 2 / case.exact
             of_y = np.sqrt((sd**2).mean(0) + case.noise**2) / np.sqrt(case.exact**2 + case.noise**2)
-            table.add_row("", name, *(f"{ratio[i]:.2f} ± {half[i]:.2f}" for i in at), f"{of_y.min():.2f} to {of_y.max():.2f}")
+            table.add_row(
+                "", name, *(f"{ratio[i]:.2f} ± {half[i]:.2f}" for i in at), f"{of_y.min():.2f} to {of_y.max():.2f}"
+            )
         table.add_section()
     Console(width=140).print(table)
 
@@ -118,8 +142,18 @@ def save_figure(cases: list[Case], found: dict[tuple[str, str], np.ndarray], pat
         for name in METHODS:
             sd = np.sqrt((found[case.title, name] ** 2).mean(0))
             ax.plot(case.grid, sd, color=COLOURS[name], lw=1.8, ls="--" if name == "NUTS" else "-", label=name)
-        ax.plot(case.seen, np.full(len(case.seen), -0.03), "|", color="0.4", ms=7, transform=ax.get_xaxis_transform(), clip_on=False)
-        ax.set(title=case.title, xlabel=case.label, xlim=(case.grid[0], case.grid[-1]), ylim=(-0.02, None))  # an ensemble lies at 0
+        ax.plot(
+            case.seen,
+            np.full(len(case.seen), -0.03),
+            "|",
+            color="0.4",
+            ms=7,
+            transform=ax.get_xaxis_transform(),
+            clip_on=False,
+        )
+        ax.set(
+            title=case.title, xlabel=case.label, xlim=(case.grid[0], case.grid[-1]), ylim=(-0.02, None)
+        )  # an ensemble lies at 0
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(axis="x", pad=9)
     axes[0].set_ylabel("sd of f(x)")

@@ -1,4 +1,5 @@
-"""How a leading axis of independent repetitions (keys, members, chains, masks, replications) runs: decided here and nowhere else."""
+"""How a leading axis of independent repetitions (keys, members, chains, masks, replications) runs: decided here and
+nowhere else."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ import jax
 
 
 def over_leading_axis(function: Callable, *args: Any, batch_size: int | None = None) -> Any:
-    """[function(*(a[i] for a in args)) for i in range(n)], stacked: equal to `jax.vmap(function)(*args)` up to rounding.
+    """[function(*(a[i] for a in args)) for i in range(n)], stacked: equal to `jax.vmap(function)(*args)` up to
+    rounding.
 
-    On a CPU the axis is a loop over blocks of `batch_size` (default 1): XLA's batched products there use one core and fall
-    out of cache, and branching programs (NUTS trees) run in lockstep. On an accelerator it is one vmap, or a loop over blocks
-    of `batch_size` where memory needs a bound.
+    On a CPU the axis is a loop over blocks of `batch_size` (default 1): XLA's batched products there use one core and
+    fall out of cache, and branching programs (NUTS trees) run in lockstep. On an accelerator it is one vmap, or a loop
+    over blocks of `batch_size` where memory needs a bound.
 
     Args:
         function: takes one element of each argument.

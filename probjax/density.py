@@ -36,8 +36,9 @@ def log_joint(model: Model, params: Params, data: Data, *, num_total: int | None
     """log p(y, params | x) = log p(params) + (N_total / N) Σₙ log p(yₙ | f(xₙ)).
 
     Args:
-        num_total: size of the whole data set when `data` is a minibatch of it: the sum is scaled by num_total / N, so that
-            its expectation over uniform minibatches is the full log-joint. The prior is counted once. Default: no scaling.
+        num_total: size of the whole data set when `data` is a minibatch of it: the sum is scaled by num_total / N, so
+            that its expectation over uniform minibatches is the full log-joint. The prior is counted once. Default: no
+            scaling.
 
     Returns:
         A scalar, nats, summed over data.
@@ -51,7 +52,9 @@ def target(model: Model | Target) -> Target:
     if isinstance(model, Target):
         return model
     if not isinstance(model, Model):
-        raise TypeError(f"model is a {type(model).__name__} but a probjax Model or Target is needed; see probjax.target_from_numpyro")
+        raise TypeError(
+            f"model is a {type(model).__name__}; expected a probjax Model or Target; see probjax.target_from_numpyro"
+        )
     return Target(model.init, Partial(_log_joint_of, model), _as_dict)
 
 

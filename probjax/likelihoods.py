@@ -123,7 +123,9 @@ def categorical() -> Likelihood:
 
 def _categorical_log_prob(y, f):
     if jnp.ndim(f) != 2:
-        raise ValueError(f"f has shape {jnp.shape(f)} but categorical needs logits [N, K]; let the network have K outputs")
+        raise ValueError(
+            f"f has shape {jnp.shape(f)} but categorical needs logits [N, K]; let the network have K outputs"
+        )
     log_probs = jax.nn.log_softmax(f)
     return jnp.take_along_axis(log_probs, jnp.asarray(y).astype(int)[:, None], axis=1)[:, 0]
 
@@ -152,7 +154,8 @@ def poisson() -> Likelihood:
 
 
 def _poisson_log_prob(y, f):
-    # y·f − eᶠ − log y! cancels catastrophically for large counts. With λ = eᶠ it equals −D(y, λ) − (log y! − y log y + y),
+    # y·f − eᶠ − log y! cancels catastrophically for large counts. With λ = eᶠ it equals −D(y, λ) − (log y! − y log y
+    # + y),
     # D the half deviance (Loader 2000), whose two terms are both small; the Stirling remainder is a series in 1/y.
     y = jnp.asarray(y, jnp.result_type(f))
     positive = jnp.where(y > 0, y, 1.0)

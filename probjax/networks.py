@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -33,17 +34,21 @@ def mlp(sizes: Sequence[int], *, activation: Callable = jnp.tanh, squeeze: bool 
         squeeze: with one output, f is [N] instead of [N, 1].
 
     Returns:
-        A Network with params a tuple of {"weight": [in, out], "bias": [out]}, weights starting as N(0, 1/in). `drop` masks
-        the hidden units: dropping unit j of a layer *is* scaling row j of the next layer's weight.
+        A Network with params a tuple of {"weight": [in, out], "bias": [out]}, weights starting as N(0, 1/in). `drop`
+        masks hidden units: dropping unit j of a layer *is* scaling row j of the next layer's weight.
 
     >>> network = mlp([1, 20, 1])
     >>> network.apply(network.init(jax.random.key(0)), jnp.ones((5, 1))).shape
     (5,)
     """
     if len(sizes) < 2:
-        raise ValueError(f"mlp: sizes is {list(sizes)} but needs at least inputs and outputs; for a linear map use [D, K]")
-    layers = tuple(Static((n_in, n_out, True)) for n_in, n_out in zip(sizes[:-1], sizes[1:]))
-    apply = Partial(_mlp_apply, function(activation), Partial(_squeeze_last if squeeze and sizes[-1] == 1 else _identity))
+        raise ValueError(
+            f"mlp: sizes is {list(sizes)} but needs at least inputs and outputs; for a linear map use [D, K]"
+        )
+    layers = tuple(Static((n_in, n_out, True)) for n_in, n_out in pairwise(sizes))
+    apply = Partial(
+        _mlp_apply, function(activation), Partial(_squeeze_last if squeeze and sizes[-1] == 1 else _identity)
+    )
     return Network(Partial(_mlp_init, layers), apply, _mlp_drop)
 
 
@@ -140,7 +145,9 @@ def from_linen(module, example_x: Array) -> Network:
     """
     collections = set(jax.eval_shape(module.init, jax.random.key(0), example_x)) - {"params"}
     if collections:
-        raise NotImplementedError(f"from_linen: the module has collections {sorted(collections)}; only 'params' are supported")
+        raise NotImplementedError(
+            f"from_linen: the module has collections {sorted(collections)}; only 'params' are supported"
+        )
     shape = (jnp.shape(example_x), jnp.result_type(example_x))
     return Network(Partial(_linen_init, Static((module, shape))), Partial(_linen_apply, Static(module)))
 

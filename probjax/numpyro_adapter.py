@@ -18,8 +18,8 @@ def target_from_numpyro(program: Callable, data: Any) -> Target:
 
     Args:
         program: a NumPyro model `data -> None`; every latent site continuous.
-        data: the data set, needed to trace the sites; `log_joint` takes it again as an argument, so that new values of the same
-            shapes do not recompile.
+        data: the data set, needed to trace the sites; `log_joint` takes it again as an argument, so that new values
+            of the same shapes do not recompile.
 
     Returns:
         A Target; params is a dict of unconstrained sites, `constrain` returns sites and deterministics by name.
@@ -52,4 +52,3 @@ def _log_joint(static, params, data):
 
 def _constrain(static, data, params):
     return constrain_fn(static.value, (data,), {}, params, return_deterministic=True)
-

@@ -23,12 +23,12 @@ def lbfgs(
         tolerance: converged when max|∇| ≤ tolerance · max(1, |objective|). Default: 1e-10 in float64, 1e-5 in float32.
 
     Returns:
-        The minimiser, and info: `grad_norm` (max norm), `objective`, `num_steps`, `converged`. It stops early, without claiming
-        convergence, when a step no longer moves the parameters or the objective is not finite.
+        The minimiser, and info: `grad_norm` (max norm), `objective`, `num_steps`, `converged`. It stops early,
+        without claiming convergence, when a step no longer moves the parameters or the objective is not finite.
     """
     flat, unravel = ravel_pytree(params)
     tolerance = _default_tolerance(flat.dtype) if tolerance is None else tolerance
-    loss = lambda w: objective(unravel(w))  # noqa: E731
+    loss = lambda w: objective(unravel(w))
     value_and_grad = optax.value_and_grad_from_state(loss)
     optimiser = optax.lbfgs()
 
@@ -53,7 +53,12 @@ def lbfgs(
 
 
 def adam(
-    objective: Callable[[Params], Array], params: Params, *, num_steps: int = 2000, learning_rate: float = 0.01, tolerance: float = 1e-3
+    objective: Callable[[Params], Array],
+    params: Params,
+    *,
+    num_steps: int = 2000,
+    learning_rate: float = 0.01,
+    tolerance: float = 1e-3,
 ) -> tuple[Params, dict[str, Array]]:
     """Minimise by full-batch Adam (Kingma & Ba 2015) with a cosine-decayed rate.
 
@@ -78,7 +83,8 @@ def stochastic_adam(
     tolerance: float = 0.05,
     num_final: int = 256,
 ) -> tuple[Params, dict[str, Array]]:
-    """Minimise E_key[objective(params, key)] by Adam on fresh keys, the rate decaying to zero (Robbins–Monro's condition in spirit).
+    """Minimise E_key[objective(params, key)] by Adam on fresh keys, the rate decaying to zero (Robbins–Monro's
+    condition in spirit).
 
     The iterates of the last quarter are averaged (Polyak & Juditsky 1992).
 
@@ -89,7 +95,9 @@ def stochastic_adam(
         As `lbfgs`, the norm being that of the mean gradient over `num_final` fresh keys.
     """
     step_key, final_key = jax.random.split(key)
-    params = _adam_scan(objective, params, jax.random.split(step_key, num_steps), num_steps, learning_rate, average=True)
+    params = _adam_scan(
+        objective, params, jax.random.split(step_key, num_steps), num_steps, learning_rate, average=True
+    )
     final_keys = jax.random.split(final_key, num_final)
     value, grad = jax.value_and_grad(lambda w: jnp.mean(jax.lax.map(lambda k: objective(w, k), final_keys)))(params)
     return params, _report(value, grad, num_steps, tolerance)

@@ -24,7 +24,7 @@ def predict(model: Model, posterior: Posterior, x: Array, *, batch_size: int | N
         ValueError: the draws do not have the tree and shapes of model.init with one leading axis S.
     """
     check_draws(model, posterior)
-    apply = lambda params: model.apply(params, x)  # noqa: E731
+    apply = lambda params: model.apply(params, x)
     if batch_size is None:
         return jax.vmap(apply)(posterior.draws)
     return jax.lax.map(apply, posterior.draws, batch_size=batch_size)
@@ -36,7 +36,8 @@ def predictive_mean(model: Model, posterior: Posterior, x: Array) -> Array:
 
 
 def predictive_sd(model: Model, posterior: Posterior, x: Array) -> Array:
-    """sd[y | x, data] by the law of total variance: √(mean of variances + variance of means), divided by S; [N] (or [N, K])."""
+    """sd[y | x, data] by the law of total variance: √(mean of variances + variance of means), divided by S; [N] (or
+    [N, K])."""
     f = predict(model, posterior, x)
     within = jnp.mean(jax.vmap(model.likelihood.variance)(f), axis=0)
     return jnp.sqrt(within + jnp.var(jax.vmap(model.likelihood.mean)(f), axis=0))

@@ -1,4 +1,5 @@
-"""Priors p(params) over any parameter tree. Hyperparameters are numbers, or trees that match the parameters or a prefix of them."""
+"""Priors p(params) over any parameter tree. Hyperparameters are numbers, or trees that match the parameters or a
+prefix of them."""
 
 from __future__ import annotations
 
@@ -46,11 +47,14 @@ def _normal_log_prob(params, loc, scale):
 
 
 def _normal_sample(key, like, loc, scale):
-    return _sample_leaves(key, like, lambda key, w, loc, scale: loc + scale * jax.random.normal(key, w.shape, w.dtype), loc, scale)
+    return _sample_leaves(
+        key, like, lambda key, w, loc, scale: loc + scale * jax.random.normal(key, w.shape, w.dtype), loc, scale
+    )
 
 
 def laplace(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
-    """Independent double exponentials: log p = Σ −log 2b − |w − μ| / b (lasso: λ = σ²/b for the objective ½SSE + λ‖w‖₁).
+    """Independent double exponentials: log p = Σ −log 2b − |w − μ| / b (lasso: λ = σ²/b for the objective ½SSE +
+    λ‖w‖₁).
 
     Args:
         loc, scale: μ and b > 0: numbers, or trees matching the parameters (or a prefix of their tree).
@@ -71,7 +75,9 @@ def _laplace_log_prob(params, loc, scale):
 
 
 def _laplace_sample(key, like, loc, scale):
-    return _sample_leaves(key, like, lambda key, w, loc, scale: loc + scale * jax.random.laplace(key, w.shape, w.dtype), loc, scale)
+    return _sample_leaves(
+        key, like, lambda key, w, loc, scale: loc + scale * jax.random.laplace(key, w.shape, w.dtype), loc, scale
+    )
 
 
 def joint(**parts: Prior) -> Prior:
@@ -85,7 +91,9 @@ def joint(**parts: Prior) -> Prior:
 
 def _joint_log_prob(parts, params):
     if set(parts) != set(params):
-        raise ValueError(f"priors.joint has parts {sorted(parts)} but params has {sorted(params)}; give one prior a name")
+        raise ValueError(
+            f"priors.joint has parts {sorted(parts)} but params has {sorted(params)}; give one prior a name"
+        )
     return sum(parts[name].log_prob(params[name]) for name in sorted(parts))
 
 
@@ -100,8 +108,8 @@ def _broadcast(value, params):
         return jax.tree_util.tree_leaves(jax.tree.broadcast(value, params))
     except ValueError as error:
         raise ValueError(
-            f"a prior's hyperparameter has tree {jax.tree.structure(value)} but params has {jax.tree.structure(params)}; "
-            "pass a number, or a tree that matches params or a prefix of it"
+            f"a prior's hyperparameter has tree {jax.tree.structure(value)} but params has "
+            f"{jax.tree.structure(params)}; pass a number, or a tree that matches params or a prefix of it"
         ) from error
 
 

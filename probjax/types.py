@@ -1,8 +1,8 @@
 """The records that travel along the straight way: Data + Model → Target → method → Posterior.
 
-A record holds functions or arrays, never both. Callables become `jax.tree_util.Partial`s when a record is made, so every
-record is a pytree: hyperparameters ride as array leaves, functions as static structure, and `jax.jit` compiles once for a
-hundred values of a prior's scale.
+A record holds functions or arrays, never both. Callables become `jax.tree_util.Partial`s when a record is made, so
+every record is a pytree: hyperparameters ride as array leaves, functions as static structure, and `jax.jit` compiles
+once for a hundred values of a prior's scale.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ class NotApplicable(Exception):
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Static:
-    """A hashable constant (a size, a module) that rides in a `Partial` as structure: equal constants share one compilation."""
+    """A hashable constant (a size, a module) that rides in a `Partial` as structure: equal constants share one
+    compilation."""
 
     value: Hashable
 
 
 def function(f: Any) -> Any:
-    """`f` as a pytree: a plain callable is wrapped in `Partial`; `None`, `Partial`s and pytree leaves pass unchanged."""
+    """`f` as a pytree: a plain callable is wrapped in `Partial`; `None`, `Partial`s and pytree leaves pass
+    unchanged."""
     return Partial(f) if callable(f) and not isinstance(f, Partial) else f
 
 
@@ -71,7 +73,8 @@ class _Prior(NamedTuple):
 
 
 class Prior(_Prior):
-    """p(params). log_prob: params -> scalar, nats. sample: (key, like) -> params shaped as `like`; None when improper."""
+    """p(params). log_prob: params -> scalar, nats. sample: (key, like) -> params shaped as `like`; None when
+    improper."""
 
     __slots__ = ()
 
@@ -87,7 +90,8 @@ class _Network(NamedTuple):
 
 class Network(_Network):
     """A parametric function. init: key -> params; apply: (params, x) -> f with leading axis N;
-    drop: (key, params, rate) -> params, one dropout mask written into the parameters, or None if that has no meaning."""
+    drop: (key, params, rate) -> params, one dropout mask written into the parameters, or None if that has no
+        meaning."""
 
     __slots__ = ()
 
@@ -144,7 +148,10 @@ class Posterior(NamedTuple):
 
 
 def as_model(model: Any) -> Model:
-    """`model` itself if it is a Model; otherwise `NotApplicable`, for methods that need prior, network and likelihood apart."""
+    """`model` itself if it is a Model; otherwise `NotApplicable`, for methods that need prior, network and
+    likelihood apart."""
     if isinstance(model, Model):
         return model
-    raise NotApplicable(f"needs a Model (prior, network and likelihood apart); this is a {type(model).__name__}, a density only")
+    raise NotApplicable(
+        f"needs a Model (prior, network and likelihood apart); this is a {type(model).__name__}, a density only"
+    )

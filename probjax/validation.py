@@ -43,14 +43,16 @@ def check_inputs(model: Model | Target, data: Any) -> None:
 
 
 def check_rows(data: Data, f: Any, log_prob: Any) -> None:
-    """x, y, f and log_prob(y, f) must all have N rows; catches y [N] against f [N, 1], which would broadcast to [N, N]."""
+    """x, y, f and log_prob(y, f) must all have N rows; catches y [N] against f [N, 1], which would broadcast to [N,
+    N]."""
     _check_lengths(data)
     _check_output_rows(data, f)
     if jnp.shape(log_prob) != (num_data(data),):
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(f)]
         raise ValueError(
             f"log_prob(y, f) has shape {jnp.shape(log_prob)} but should be ({num_data(data)},): y has shape "
-            f"{jnp.shape(jax.tree.leaves(data.y)[0])} and apply(params, x) gave {shapes}; make their shapes agree (squeeze a last axis of 1)"
+            f"{jnp.shape(jax.tree.leaves(data.y)[0])} and apply(params, x) gave {shapes}; "
+            "make their shapes agree (squeeze a last axis of 1)"
         )
 
 
@@ -81,7 +83,8 @@ def check_draws(model: Model | Target, posterior: Any) -> int:
 
 
 def require_positive(where: str, argument: str, value: Any, cure: str) -> None:
-    """Every number in `value` must be positive, NaN included among what is not; traced values cannot be seen and pass."""
+    """Every number in `value` must be positive, NaN included among what is not; traced values cannot be seen and
+    pass."""
     for leaf in jax.tree.leaves(value):
         if not isinstance(leaf, jax.core.Tracer) and not np.all(np.asarray(leaf) > 0):
             raise ValueError(f"{where}: {argument} is {leaf} but must be positive; {cure}")
@@ -97,7 +100,9 @@ def _check_tree(name, expected, given, leading):
         if jnp.shape(value) != shape:
             where = name + jax.tree_util.keystr(path)
             axis = " (S, the number of draws, comes first)" if leading else ""
-            raise ValueError(f"{where} has shape {jnp.shape(value)} but model.init makes {leaf.shape}, so {shape} was expected{axis}")
+            raise ValueError(
+                f"{where} has shape {jnp.shape(value)} but model.init makes {leaf.shape}, so {shape} was expected{axis}"
+            )
 
 
 def _check_lengths(data):
@@ -127,7 +132,8 @@ def _check_finite(name, tree):
         bad = ~np.isfinite(values.reshape(len(values), -1).astype(float)).all(axis=1)
         if bad.any():
             raise ValueError(
-                f"{name} has {bad.sum()} rows of {len(values)} with NaN or infinite values (first: row {int(bad.argmax())}); remove or impute them"
+                f"{name} has {bad.sum()} rows of {len(values)} with NaN or infinite values "
+                f"(first: row {int(bad.argmax())}); remove or impute them"
             )
 
 
@@ -135,13 +141,17 @@ def _check_output_rows(data, f):
     n = num_data(data)
     for leaf in jax.tree.leaves(f):
         if jnp.ndim(leaf) == 0 or jnp.shape(leaf)[0] != n:
-            raise ValueError(f"y has {n} rows but apply(params, x) gave shape {jnp.shape(leaf)}; check x and the network's output")
+            raise ValueError(
+                f"y has {n} rows but apply(params, x) gave shape {jnp.shape(leaf)}; check x and the network's output"
+            )
 
 
 def _check_support(model, data, f):
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data.y)):
         return
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape), f)  # the support may depend on f's shape, never on its values
+    zeros = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape), f
+    )  # the support may depend on f's shape, never on its values
     with jax.ensure_compile_time_eval():  # concrete data inside somebody's jit are still concrete
         inside = np.asarray(model.likelihood.support(data.y, zeros))
     if inside.shape != (num_data(data),):
@@ -154,5 +164,6 @@ def _check_support(model, data, f):
         words = model.likelihood.support.func.__doc__ or "the likelihood's support"
         columns = "; f has shapes " + str([leaf.shape for leaf in jax.tree.leaves(f)])
         raise ValueError(
-            f"y has {(~inside).sum()} rows of {len(inside)} outside the support ({words}); first: row {row}, y = {np.asarray(data.y)[row]}{columns}"
+            f"y has {(~inside).sum()} rows of {len(inside)} outside the support ({words}); "
+            f"first: row {row}, y = {np.asarray(data.y)[row]}{columns}"
         )

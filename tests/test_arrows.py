@@ -1,4 +1,5 @@
-"""tests → {experiments, verification} → probjax → {jax, optax, flax, numpyro}; the oracle shares no code with the accused."""
+"""tests → {experiments, verification} → probjax → {jax, optax, flax, numpyro}; the oracle shares no code with the
+accused."""
 
 import ast
 from pathlib import Path
@@ -22,7 +23,10 @@ def roots(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in imports(path)}
 
 
-@pytest.mark.parametrize("room, forbidden", [("probjax", {"verification", "experiments", "tests"}), ("verification", {"experiments", "tests"})])
+@pytest.mark.parametrize(
+    "room, forbidden",
+    [("probjax", {"verification", "experiments", "tests"}), ("verification", {"experiments", "tests"})],
+)
 def test_nothing_looks_back(room, forbidden):
     offenders = [str(p) for p in (ROOT / room).rglob("*.py") if roots(p) & forbidden]
     assert not offenders

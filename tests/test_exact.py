@@ -1,4 +1,5 @@
-"""Exact answers agree with a second derivation each: chain rules of evidence, adaptive quadrature, larger models with known corners."""
+"""Exact answers agree with a second derivation each: chain rules of evidence, adaptive quadrature, larger models
+with known corners."""
 
 import json
 
@@ -53,7 +54,7 @@ def test_evidence_obeys_the_chain_rule(name):
 @pytest.mark.parametrize("dist", [stats.beta(2.0, 19.0), stats.beta(61.0, 21.0)])
 def test_quadrature_on_the_logit_scale_gives_scipys_beta(dist):
     a, b = dist.args
-    density = lambda u: a * np.log(expit(u[:, 0])) + b * np.log(expit(-u[:, 0]))  # noqa: E731
+    density = lambda u: a * np.log(expit(u[:, 0])) + b * np.log(expit(-u[:, 0]))
     found = quadrature.increasing_queries(("p",), density, 0.0, (expit,), nodes=401, half_width=26.0)
     expected = [dist.mean(), dist.std(), *dist.ppf([0.05, 0.95])]
     np.testing.assert_allclose([v[0] for v in (found.mean, found.sd, found.q05, found.q95)], expected, rtol=1e-11)
@@ -62,7 +63,7 @@ def test_quadrature_on_the_logit_scale_gives_scipys_beta(dist):
 def test_tensor_quadrature_is_exact_on_a_correlated_gaussian():
     mean, covariance = np.array([1.0, -2.0, 0.5]), np.array([[2.0, 1.2, 0], [1.2, 1.0, -0.3], [0, -0.3, 0.5]])
     precision, queries = np.linalg.inv(covariance), np.array([[1.0, 0, 0], [1, -1, 2], [0, 1, 1]])
-    density = lambda w: -0.5 * np.einsum("mi,ij,mj->m", w - mean, precision, w - mean)  # noqa: E731
+    density = lambda w: -0.5 * np.einsum("mi,ij,mj->m", w - mean, precision, w - mean)
     found = quadrature.linear_queries(("a", "b", "c"), density, np.zeros(3), queries)
     expected = gaussian_reference("abc", queries @ mean, queries @ covariance @ queries.T)
     assert difference_in_sd(expected, found) < 1e-9
@@ -71,7 +72,7 @@ def test_tensor_quadrature_is_exact_on_a_correlated_gaussian():
 
 
 def test_a_rule_too_coarse_says_so_in_its_certificate():
-    density = lambda w: stats.logistic.logpdf(w).sum(1) + stats.norm.logpdf(w[:, 0] * w[:, 1], 0.5, 0.1)  # noqa: E731
+    density = lambda w: stats.logistic.logpdf(w).sum(1) + stats.norm.logpdf(w[:, 0] * w[:, 1], 0.5, 0.1)
     coarse = quadrature.linear_queries(("a", "b"), density, np.array([0.7, 0.7]), np.eye(2), nodes=9, half_width=3.0)
     assert max(coarse.certificate.error, coarse.certificate.agreement) > 1e-3
 
@@ -87,8 +88,11 @@ def test_quantiles_of_a_mixture_and_of_a_grid_invert_their_cdf():
 
 
 def test_scale_mixture_reproduces_the_closed_form_of_an_inverse_gamma_prior():
-    """Under p(σ) ∝ 1/σ and flat β the posterior is Student-t with N − D degrees of freedom (Gelman et al. 2013 §14.2)."""
-    found = scale_mixture.linear_regression_unknown_noise(["a", "b", "c", "log σ"], DESIGN, Y, lambda u: 0 * u, -3.0, 4.0, of_scale=lambda u: u)
+    """Under p(σ) ∝ 1/σ and flat β the posterior is Student-t with N − D degrees of freedom (Gelman et al. 2013
+    §14.2)."""
+    found = scale_mixture.linear_regression_unknown_noise(
+        ["a", "b", "c", "log σ"], DESIGN, Y, lambda u: 0 * u, -3.0, 4.0, of_scale=lambda u: u
+    )
     beta, dof = np.linalg.lstsq(DESIGN, Y, rcond=None)[0], 9
     s2 = np.sum((Y - DESIGN @ beta) ** 2) / dof
     t = stats.t(dof, beta, np.sqrt(s2 * np.diag(np.linalg.inv(DESIGN.T @ DESIGN))))
@@ -114,7 +118,9 @@ def test_output_weights_given_hidden_weights_are_a_linear_regression():
         prior = stats.norm.logpdf([w, b], 0, NET.scales[:2]).sum()
         np.testing.assert_allclose(mean[k], post_mean, rtol=1e-9)
         np.testing.assert_allclose(covariance[k], np.linalg.inv(precision), rtol=1e-9)
-        assert log_weight[k] == pytest.approx(stats.multivariate_normal.logpdf(NET.y, np.zeros(7), marginal) + prior, abs=1e-9)
+        assert log_weight[k] == pytest.approx(
+            stats.multivariate_normal.logpdf(NET.y, np.zeros(7), marginal) + prior, abs=1e-9
+        )
 
 
 def test_network_evidence_obeys_the_chain_rule_and_its_certificate_covers_its_error():
@@ -129,7 +135,7 @@ def test_network_evidence_obeys_the_chain_rule_and_its_certificate_covers_its_er
 
 def test_network_evidence_equals_adaptive_quadrature():
     """Over (w, b) by SciPy's nested adaptive rule on the whole plane: no half-plane, no grid."""
-    integrand = lambda b, w: np.exp(network.conditional(NET, np.array([[w, b]]))[0][0])  # noqa: E731
+    integrand = lambda b, w: np.exp(network.conditional(NET, np.array([[w, b]]))[0][0])
     value, _ = integrate.dblquad(integrand, -12, 12, -8, 8, epsabs=1e-11, epsrel=1e-7)
     reference = network.one_unit_network(NET, np.zeros(1), np.zeros(1), np.zeros(1))
     assert reference.log_evidence == pytest.approx(np.log(value), abs=1e-6)
@@ -167,15 +173,26 @@ def test_quantiles_of_the_noise_scale_equal_adaptive_quadrature(name, posteriord
     def log_marginal(sigma):
         precision = gram / sigma**2 + (0 if flat else 0.01) * np.eye(d)
         mean = np.linalg.solve(precision, cross / sigma**2)
-        fit = -n * np.log(sigma) - 0.5 * (y @ y / sigma**2 - mean @ precision @ mean) - 0.5 * np.linalg.slogdet(precision)[1]
+        fit = (
+            -n * np.log(sigma)
+            - 0.5 * (y @ y / sigma**2 - mean @ precision @ mean)
+            - 0.5 * np.linalg.slogdet(precision)[1]
+        )
         return fit + (-np.log1p((sigma / 2.5) ** 2) if flat else -0.5 * (sigma / 10) ** 2)
 
     reference = ports.build(str(posteriordb), name).reference
     centre, sd = reference.mean[-1], reference.sd[-1]
     top = log_marginal(centre)
-    mass = lambda a, b: integrate.quad(lambda s: np.exp(log_marginal(s) - top), a, b, epsabs=0, epsrel=1e-9, limit=400)[0]  # noqa: E731
+    mass = lambda a, b: integrate.quad(lambda s: np.exp(log_marginal(s) - top), a, b, epsabs=0, epsrel=1e-9, limit=400)[
+        0
+    ]
     low, high = max(centre - 9 * sd, 1e-3 * centre), centre + 12 * sd
     total = mass(low, centre) + mass(centre, high)
     for p, found in ((0.05, reference.q05[-1]), (0.95, reference.q95[-1])):
-        root = optimize.brentq(lambda s, p=p: (mass(low, min(s, centre)) + (mass(centre, s) if s > centre else 0)) / total - p, low, high, xtol=1e-13)
+        root = optimize.brentq(
+            lambda s, p=p: (mass(low, min(s, centre)) + (mass(centre, s) if s > centre else 0)) / total - p,
+            low,
+            high,
+            xtol=1e-13,
+        )
         assert abs(found - root) < 1e-8 * sd

@@ -35,10 +35,16 @@ def test_bernoulli_equals_scipy_and_is_finite_at_extreme_logits():
 def test_categorical_equals_scipy_and_with_two_classes_the_bernoulli():
     logits = np.random.default_rng(0).standard_normal((6, 4)) * 3
     y = np.array([0, 1, 2, 3, 0, 1])
-    np.testing.assert_allclose(likelihoods.categorical().log_prob(y, jnp.asarray(logits)), special.log_softmax(logits, 1)[np.arange(6), y], rtol=1e-13)
+    np.testing.assert_allclose(
+        likelihoods.categorical().log_prob(y, jnp.asarray(logits)),
+        special.log_softmax(logits, 1)[np.arange(6), y],
+        rtol=1e-13,
+    )
     two = np.column_stack([np.zeros(5), F])
     np.testing.assert_allclose(
-        likelihoods.categorical().log_prob(np.ones(5), jnp.asarray(two)), likelihoods.bernoulli().log_prob(np.ones(5), jnp.asarray(F)), rtol=1e-13
+        likelihoods.categorical().log_prob(np.ones(5), jnp.asarray(two)),
+        likelihoods.bernoulli().log_prob(np.ones(5), jnp.asarray(F)),
+        rtol=1e-13,
     )
 
 
@@ -57,10 +63,14 @@ def test_poisson_keeps_its_digits_at_a_billion_counts():
 
 
 def test_densities_and_masses_add_up_to_one():
-    density = lambda y: np.exp(likelihoods.normal(0.7).log_prob(np.array([y]), jnp.array([0.3]))[0])  # noqa: E731
+    density = lambda y: np.exp(likelihoods.normal(0.7).log_prob(np.array([y]), jnp.array([0.3]))[0])
     assert integrate.quad(density, -10, 10, epsabs=1e-13)[0] == pytest.approx(1, abs=1e-10)
-    assert np.exp(likelihoods.bernoulli().log_prob(np.array([0.0, 1.0]), jnp.array([0.3, 0.3]))).sum() == pytest.approx(1, abs=1e-14)
-    assert np.exp(likelihoods.categorical().log_prob(np.arange(3), jnp.ones((3, 3)) * F[:3])).sum() == pytest.approx(1, abs=1e-14)
+    assert np.exp(likelihoods.bernoulli().log_prob(np.array([0.0, 1.0]), jnp.array([0.3, 0.3]))).sum() == pytest.approx(
+        1, abs=1e-14
+    )
+    assert np.exp(likelihoods.categorical().log_prob(np.arange(3), jnp.ones((3, 3)) * F[:3])).sum() == pytest.approx(
+        1, abs=1e-14
+    )
     counts = np.arange(60.0)
     assert np.exp(likelihoods.poisson().log_prob(counts, jnp.full(60, 1.5))).sum() == pytest.approx(1, abs=1e-12)
 
@@ -97,5 +107,7 @@ def test_a_scale_that_is_not_positive_cannot_be_made():
 
 def test_second_derivatives_of_the_poisson_are_exact_across_its_branches():
     for y in (0.0, 3.0, 20.0):
-        curvature = jax.grad(jax.grad(lambda f, y=y: likelihoods.poisson().log_prob(np.array([y]), f[None])[0]))(jnp.asarray(0.7))
+        curvature = jax.grad(jax.grad(lambda f, y=y: likelihoods.poisson().log_prob(np.array([y]), f[None])[0]))(
+            jnp.asarray(0.7)
+        )
         assert float(curvature) == pytest.approx(-np.exp(0.7), rel=1e-13)

@@ -72,7 +72,7 @@ def test_nothing_recompiles_on_a_second_key_or_a_second_prior_scale(name, compil
     x = np.random.default_rng(1).standard_normal((12, 2))
     data = Data(jnp.asarray(x), jnp.asarray(x @ [1.0, -1.0]))
     run = jax.jit(lambda key, model, data: method(key, model, data, **settings))
-    model = lambda scale: Model(*linear(2), prior=priors.normal(0.0, scale), likelihood=likelihoods.normal(0.5))  # noqa: E731
+    model = lambda scale: Model(*linear(2), prior=priors.normal(0.0, scale), likelihood=likelihoods.normal(0.5))
     keys, models = jax.random.split(jax.random.key(0), 3), [model(1.0), model(2.0)]
     first = jax.block_until_ready(run(keys[0], models[0], data))
     count = len(compilations)
@@ -80,7 +80,7 @@ def test_nothing_recompiles_on_a_second_key_or_a_second_prior_scale(name, compil
     second = jax.block_until_ready(run(keys[1], models[0], data))
     third = jax.block_until_ready(run(keys[2], models[1], data))
     assert len(compilations) == count
-    shape = lambda p: jax.tree.map(jnp.shape, p)  # noqa: E731
+    shape = lambda p: jax.tree.map(jnp.shape, p)
     assert shape(first) == shape(second) == shape(third)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(third.draws))
 
@@ -98,7 +98,9 @@ def test_laplace_is_exact_on_a_gaussian_posterior(regression, exact, weights):
     posterior = jax.jit(lambda key: laplace(key, model, data, num_draws=5))(jax.random.key(1))
     assert float(posterior.info["log_evidence"]) == pytest.approx(evidence, abs=1e-8)
     draws = weights(posterior.draws)
-    np.testing.assert_allclose(posterior.info["log_q"], stats.multivariate_normal.logpdf(draws, mean, covariance), atol=1e-7)
+    np.testing.assert_allclose(
+        posterior.info["log_q"], stats.multivariate_normal.logpdf(draws, mean, covariance), atol=1e-7
+    )
     log_joint = jax.vmap(lambda p: target(model).log_joint(p, data))(posterior.draws)
     np.testing.assert_allclose(log_joint - posterior.info["log_q"], evidence, atol=1e-7)  # Bayes' theorem, draw by draw
 
@@ -113,7 +115,9 @@ def test_laplace_draws_have_the_stated_covariance(regression, exact, weights):
 
 
 def test_laplace_where_there_is_no_maximum_is_nan_and_says_why():
-    model = Model(lambda key: jnp.zeros(()), lambda p, x: p * x[:, 0], prior=priors.flat(), likelihood=likelihoods.normal(1.0))
+    model = Model(
+        lambda key: jnp.zeros(()), lambda p, x: p * x[:, 0], prior=priors.flat(), likelihood=likelihoods.normal(1.0)
+    )
     posterior = laplace(jax.random.key(0), model, Data(jnp.zeros((3, 1)), jnp.ones(3)), num_draws=2)
     assert int(posterior.info["num_nonpositive"]) == 1
     assert not np.isfinite(posterior.draws).any()
@@ -121,7 +125,8 @@ def test_laplace_where_there_is_no_maximum_is_nan_and_says_why():
 
 @pytest.mark.parametrize("method", [mean_field, full_rank])
 def test_variational_log_q_is_the_density_of_its_draws_and_the_elbo_a_lower_bound(method, regression, exact, weights):
-    """log q is a quadratic: 15 coefficients from 100 draws give its precision and mean, and the constant must be its normaliser."""
+    """log q is a quadratic: 15 coefficients from 100 draws give its precision and mean, and the constant must be its
+    normaliser."""
     model, data, *_ = regression
     posterior = jax.jit(lambda key: method(key, model, data, num_draws=100))(jax.random.key(3))
     draws, log_q = weights(posterior.draws), np.asarray(posterior.info["log_q"])
@@ -133,7 +138,9 @@ def test_variational_log_q_is_the_density_of_its_draws_and_the_elbo_a_lower_boun
     half[i, j] = -coefficients[5:]
     precision = half + half.T
     mean = np.linalg.solve(precision, coefficients[1:5])
-    np.testing.assert_allclose(log_q, stats.multivariate_normal.logpdf(draws, mean, np.linalg.inv(precision)), atol=1e-6)
+    np.testing.assert_allclose(
+        log_q, stats.multivariate_normal.logpdf(draws, mean, np.linalg.inv(precision)), atol=1e-6
+    )
     z = np.linalg.cholesky(precision).T @ (draws - mean).T
     assert stats.kstest(z.ravel(), "norm").pvalue > 1e-6
     if method is mean_field:
@@ -141,13 +148,16 @@ def test_variational_log_q_is_the_density_of_its_draws_and_the_elbo_a_lower_boun
     bound = np.asarray(jax.vmap(lambda p: target(model).log_joint(p, data))(posterior.draws)) - log_q
     error = bound.std() / np.sqrt(len(bound))
     assert bound.mean() - 6 * error < exact[2]  # KL(q, p) ≥ 0
-    # info's ELBO is over the last iterates, this one at their average; half a nat is far below what a lost log-determinant costs (8 nats)
+    # info's ELBO is over the last iterates, this one at their average; half a nat is far below what a lost
+    # log-determinant costs (8 nats)
     assert float(posterior.info["elbo"]) == pytest.approx(bound.mean(), abs=6 * error + 0.5)
 
 
 def test_nuts_counts_its_chains_and_reports_on_itself(regression):
     model, data, *_ = regression
-    posterior = jax.jit(lambda key: nuts(key, model, data, num_draws=400, num_warmup=200, num_chains=2))(jax.random.key(4))
+    posterior = jax.jit(lambda key: nuts(key, model, data, num_draws=400, num_warmup=200, num_chains=2))(
+        jax.random.key(4)
+    )
     assert posterior.draws["weight"].shape == (400, 3)
     assert float(posterior.info["max_rhat"]) < 1.1 and int(posterior.info["num_divergent"]) == 0
     assert posterior.info["step_size"].shape == (2,)
@@ -166,7 +176,9 @@ def test_members_of_an_ensemble_meet_at_the_one_mode_of_a_log_concave_posterior(
 def test_dropout_on_a_linear_model_is_adaptive_ridge(regression, weights):
     """Masks add (1 − q)/q diag(XᵀX)/σ² to the precision of the masked weights (Wager et al. 2013)."""
     model, data, design, noise, tau = regression
-    posterior = jax.jit(lambda key: dropout(key, model, data, rate=0.2, num_draws=64, num_steps=4000))(jax.random.key(6))
+    posterior = jax.jit(lambda key: dropout(key, model, data, rate=0.2, num_draws=64, num_steps=4000))(
+        jax.random.key(6)
+    )
     gram = design.T @ design / noise**2
     penalty = np.diag(np.append(0.25 * np.diag(gram)[:3], 0.0)) + np.eye(4) / tau**2
     expected = np.linalg.solve(gram + penalty, design.T @ data.y / noise**2)
@@ -188,7 +200,7 @@ def test_minimisers_report_the_gradient_where_they_end_and_whether_that_is_conve
     x = np.linspace(-1, 1, 9)[:, None]
     model = Model(*mlp([1, 2, 1]), prior=priors.normal(), likelihood=likelihoods.normal(0.5))
     data, start = Data(x, np.sin(2 * x[:, 0])), mlp([1, 2, 1]).init(jax.random.key(0))
-    objective = lambda p: -target(model).log_joint(p, data)  # noqa: E731
+    objective = lambda p: -target(model).log_joint(p, data)
     runs = {
         "lbfgs": (lambda s: optimize.lbfgs(objective, s), True),
         "lbfgs, cut short": (lambda s: optimize.lbfgs(objective, s, max_steps=2), False),
@@ -208,14 +220,19 @@ def test_lbfgs_does_not_claim_a_minimum_that_is_at_infinity():
     """Separable labels under a flat prior have no maximum likelihood estimate."""
     model = Model(*linear(1), prior=priors.flat(), likelihood=likelihoods.bernoulli())
     data = Data(np.array([[-1.0], [1.0]]), np.array([0.0, 1.0]))
-    _, info = optimize.lbfgs(lambda p: -target(model).log_joint(p, data), linear(1).init(jax.random.key(0)), tolerance=0.0, max_steps=30)
+    _, info = optimize.lbfgs(
+        lambda p: -target(model).log_joint(p, data), linear(1).init(jax.random.key(0)), tolerance=0.0, max_steps=30
+    )
     assert not bool(info["converged"])
 
 
 def test_predictions_of_exact_draws_are_averages_over_them(regression):
     model, data, design, noise, _ = regression
     posterior = jax.jit(lambda key: laplace(key, model, data, num_draws=7))(jax.random.key(7))
-    f = np.concatenate([np.asarray(posterior.draws["weight"]), np.asarray(posterior.draws["bias"])[:, None]], 1) @ design.T
+    f = (
+        np.concatenate([np.asarray(posterior.draws["weight"]), np.asarray(posterior.draws["bias"])[:, None]], 1)
+        @ design.T
+    )
     np.testing.assert_allclose(predict(model, posterior, data.x), f, rtol=1e-12)
     np.testing.assert_allclose(predict(model, posterior, data.x, batch_size=2), f, rtol=1e-12)
     np.testing.assert_allclose(predictive_mean(model, posterior, data.x), f.mean(0), rtol=1e-12)

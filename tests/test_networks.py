@@ -35,7 +35,11 @@ def test_nnx_and_linen_modules_compute_what_the_plain_network_does():
     plain = mlp([2, 3, 1])
     params = plain.init(jax.random.key(0))
     expected = plain.apply(params, X)
-    nnx_net = from_nnx(lambda rngs: nnx.Sequential(nnx.Linear(2, 3, rngs=rngs), jnp.tanh, nnx.Linear(3, 1, rngs=rngs), lambda f: f[..., 0]))
+    nnx_net = from_nnx(
+        lambda rngs: nnx.Sequential(
+            nnx.Linear(2, 3, rngs=rngs), jnp.tanh, nnx.Linear(3, 1, rngs=rngs), lambda f: f[..., 0]
+        )
+    )
     shapes = nnx_net.init(jax.random.key(0))
     as_nnx = {"layers": {i: {"kernel": p["weight"], "bias": p["bias"]} for i, p in zip((0, 2), params)}}
     assert jax.tree.structure(as_nnx) == jax.tree.structure(shapes)
@@ -82,6 +86,6 @@ def test_heteroscedastic_head_needs_two_outputs():
 @pytest.mark.parametrize("batch_size", [None, 1, 3])
 def test_a_leading_axis_runs_as_vmap_would(batch_size):
     keys = jax.random.split(jax.random.key(0), 7)
-    body = lambda key, x: {"draw": jax.random.normal(key, (2,)) * x}  # noqa: E731
+    body = lambda key, x: {"draw": jax.random.normal(key, (2,)) * x}
     got = over_leading_axis(body, keys, jnp.arange(7.0), batch_size=batch_size)
     np.testing.assert_allclose(got["draw"], jax.vmap(body)(keys, jnp.arange(7.0))["draw"], rtol=1e-15)

@@ -1,4 +1,5 @@
-"""Priors equal SciPy's; the log-joint is prior plus likelihood with the minibatch scale said once; records are pytrees."""
+"""Priors equal SciPy's; the log-joint is prior plus likelihood with the minibatch scale said once; records are
+pytrees."""
 
 import jax
 import jax.numpy as jnp
@@ -6,15 +7,31 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from probjax import Data, Model, likelihoods, linear, log_joint, log_likelihood, log_prior, mlp, priors, target, with_learnt_scale
+from probjax import (
+    Data,
+    Model,
+    likelihoods,
+    linear,
+    log_joint,
+    log_likelihood,
+    log_prior,
+    mlp,
+    priors,
+    target,
+    with_learnt_scale,
+)
 
 PARAMS = {"a": jnp.array([0.3, -1.2]), "b": jnp.array(2.0)}
 
 
 def test_normal_and_laplace_priors_equal_scipy():
     flat = np.array([0.3, -1.2, 2.0])
-    assert float(priors.normal(0.5, 2.0).log_prob(PARAMS)) == pytest.approx(stats.norm.logpdf(flat, 0.5, 2).sum(), rel=1e-14)
-    assert float(priors.laplace(0.5, 2.0).log_prob(PARAMS)) == pytest.approx(stats.laplace.logpdf(flat, 0.5, 2).sum(), rel=1e-14)
+    assert float(priors.normal(0.5, 2.0).log_prob(PARAMS)) == pytest.approx(
+        stats.norm.logpdf(flat, 0.5, 2).sum(), rel=1e-14
+    )
+    assert float(priors.laplace(0.5, 2.0).log_prob(PARAMS)) == pytest.approx(
+        stats.laplace.logpdf(flat, 0.5, 2).sum(), rel=1e-14
+    )
     assert float(priors.flat().log_prob(PARAMS)) == 0
 
 
@@ -61,7 +78,9 @@ def test_minibatch_log_joints_average_to_the_whole(regression):
     parts = [Data(data.x[i : i + 10], data.y[i : i + 10]) for i in (0, 10, 20)]
     mean = np.mean([float(log_joint(model, params, part, num_total=30)) for part in parts])
     assert mean == pytest.approx(float(log_joint(model, params, data)), rel=1e-13)
-    assert float(log_prior(model, params)) == pytest.approx(float(log_joint(model, params, parts[0], num_total=0)), rel=1e-13)
+    assert float(log_prior(model, params)) == pytest.approx(
+        float(log_joint(model, params, parts[0], num_total=0)), rel=1e-13
+    )
 
 
 def test_a_hundred_prior_scales_are_one_compilation():
@@ -74,7 +93,10 @@ def test_a_hundred_prior_scales_are_one_compilation():
 
     data, network = Data(jnp.ones((4, 2)), jnp.ones(4)), linear(2)
     params = network.init(jax.random.key(0))
-    values = {float(value(Model(*network, prior=priors.normal(0.0, s), likelihood=likelihoods.normal(0.3)), params, data)) for s in np.linspace(0.1, 10, 100)}
+    values = {
+        float(value(Model(*network, prior=priors.normal(0.0, s), likelihood=likelihoods.normal(0.3)), params, data))
+        for s in np.linspace(0.1, 10, 100)
+    }
     assert len(traces) == 1
     assert len(values) == 100
 
@@ -84,7 +106,9 @@ def test_a_plain_function_in_a_model_is_wrapped_so_that_jit_takes_it():
         return jnp.broadcast_to(params, x.shape[:1])
 
     model = Model(lambda key: jnp.zeros(()), constant, prior=priors.normal(), likelihood=likelihoods.poisson())
-    value = jax.jit(lambda model, p, d: log_joint(model, p, d))(model, jnp.array(0.2), Data(jnp.ones((3, 1)), jnp.array([0.0, 1, 2])))
+    value = jax.jit(lambda model, p, d: log_joint(model, p, d))(
+        model, jnp.array(0.2), Data(jnp.ones((3, 1)), jnp.array([0.0, 1, 2]))
+    )
     assert np.isfinite(float(value))
 
 
@@ -93,8 +117,16 @@ def test_learnt_scale_is_one_number_for_all_rows():
     params = network.init(jax.random.key(0)) | {"log_scale": jnp.array(-1.0)}
     loc, scale = network.apply(params, jnp.ones((5, 2)))
     np.testing.assert_allclose(scale, np.full(5, np.exp(-1)), rtol=1e-15)
-    model = Model(*network, prior=priors.joint(network=priors.normal(), log_scale=priors.normal()), likelihood=likelihoods.normal())
-    np.testing.assert_allclose(log_likelihood(model, params, Data(jnp.ones((5, 2)), jnp.zeros(5))), stats.norm.logpdf(0, loc, np.exp(-1)), rtol=1e-13)
+    model = Model(
+        *network,
+        prior=priors.joint(network=priors.normal(), log_scale=priors.normal()),
+        likelihood=likelihoods.normal(),
+    )
+    np.testing.assert_allclose(
+        log_likelihood(model, params, Data(jnp.ones((5, 2)), jnp.zeros(5))),
+        stats.norm.logpdf(0, loc, np.exp(-1)),
+        rtol=1e-13,
+    )
 
 
 def test_a_model_without_a_prior_says_so():

@@ -1,4 +1,5 @@
-"""What a problem gives to methods is what its exact answer solves: density, draws, queries and certificates belong together."""
+"""What a problem gives to methods is what its exact answer solves: density, draws, queries and certificates belong
+together."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,9 @@ EXACT = [name for name in CORE if name != "breast_cancer"]
 def test_certificates_are_below_a_millionth_of_a_posterior_sd(name):
     certificate = build_problem(name, None).reference.certificate
     if not certificate.exact:
-        assert name == "breast_cancer" and certificate.error < 0.01  # a long run: its error is a standard error and says so
+        assert (
+            name == "breast_cancer" and certificate.error < 0.01
+        )  # a long run: its error is a standard error and says so
         return
     assert certificate.error < 1e-6
     assert certificate.agreement < 1e-6
@@ -59,17 +62,25 @@ def log_exact_density(problem, params):
         return stats.beta.logpdf(p, 2, 19) + np.log(p * (1 - p))
     if problem.name == "gamma_poisson":
         return stats.gamma.logpdf(np.exp(u), 3, scale=1 / 4) + u
-    p = np.exp(np.column_stack([u, np.zeros(len(u))]) - logsumexp(np.column_stack([u, np.zeros(len(u))]), axis=1, keepdims=True))
-    return np.array([stats.dirichlet.logpdf(row, [81, 61, 41]) for row in p / p.sum(1, keepdims=True)]) + np.log(p).sum(1)
+    p = np.exp(
+        np.column_stack([u, np.zeros(len(u))])
+        - logsumexp(np.column_stack([u, np.zeros(len(u))]), axis=1, keepdims=True)
+    )
+    return np.array([stats.dirichlet.logpdf(row, [81, 61, 41]) for row in p / p.sum(1, keepdims=True)]) + np.log(p).sum(
+        1
+    )
 
 
 @pytest.mark.parametrize("name", ["linear", "diabetes", "beta_bernoulli", "gamma_poisson", "dirichlet_categorical"])
 def test_bayes_theorem_holds_draw_by_draw(name):
-    """log p(y, params) − log p(params | y) = log p(y) at every params: the model on trial and the exact answer are one."""
+    """log p(y, params) − log p(params | y) = log p(y) at every params: the model on trial and the exact answer are
+    one."""
     problem = build_problem(name, None)
     params = problem.exact_draws(np.random.default_rng(5), 6)
     log_joint = jax.vmap(lambda p: target(problem.model).log_joint(p, problem.data))(jax.tree.map(jnp.asarray, params))
-    np.testing.assert_allclose(log_joint - log_exact_density(problem, params), problem.reference.log_evidence, atol=1e-8)
+    np.testing.assert_allclose(
+        log_joint - log_exact_density(problem, params), problem.reference.log_evidence, atol=1e-8
+    )
 
 
 def test_the_network_on_trial_is_the_network_that_was_integrated():
@@ -92,9 +103,16 @@ def test_ported_programs_are_the_densities_that_were_integrated(name, posteriord
     flat, rng = name.startswith("kidiq"), np.random.default_rng(0)
     gaps = []
     for _ in range(4):
-        u, beta = np.log(problem.reference.mean[-1]) + 0.1 * rng.standard_normal(), problem.reference.mean[:-1] + 0.5 * problem.reference.sd[:-1]
+        u, beta = (
+            np.log(problem.reference.mean[-1]) + 0.1 * rng.standard_normal(),
+            problem.reference.mean[:-1] + 0.5 * problem.reference.sd[:-1],
+        )
         got = float(problem.model.log_joint({"beta": jnp.asarray(beta), "sigma": jnp.asarray(u)}, problem.data))
-        log_prior = stats.halfcauchy.logpdf(np.exp(u), 0, 2.5) if flat else stats.halfnorm.logpdf(np.exp(u), 0, 10) + stats.norm.logpdf(beta, 0, 10).sum()
+        log_prior = (
+            stats.halfcauchy.logpdf(np.exp(u), 0, 2.5)
+            if flat
+            else stats.halfnorm.logpdf(np.exp(u), 0, 10) + stats.norm.logpdf(beta, 0, 10).sum()
+        )
         gaps.append(got - stats.norm.logpdf(y, x @ beta, np.exp(u)).sum() - log_prior - u)
     np.testing.assert_allclose(gaps, 0, atol=1e-8)
 
@@ -102,9 +120,17 @@ def test_ported_programs_are_the_densities_that_were_integrated(name, posteriord
 def test_eight_schools_and_the_logistic_port_are_their_written_densities(posteriordb):
     schools = ports.build(str(posteriordb), "eight_schools-eight_schools_noncentered")
     trans, mu, u = np.linspace(-1, 1, 8), 2.0, 0.5
-    got = float(schools.model.log_joint({"mu": jnp.asarray(mu), "tau": jnp.asarray(u), "theta_trans": jnp.asarray(trans)}, schools.data))
+    got = float(
+        schools.model.log_joint(
+            {"mu": jnp.asarray(mu), "tau": jnp.asarray(u), "theta_trans": jnp.asarray(trans)}, schools.data
+        )
+    )
     y, sigma = np.asarray(schools.data["y"]), np.asarray(schools.data["sigma"])
-    expected = stats.norm.logpdf(y, mu + np.exp(u) * trans, sigma).sum() + stats.norm.logpdf(trans).sum() + stats.norm.logpdf(mu, 0, 5)
+    expected = (
+        stats.norm.logpdf(y, mu + np.exp(u) * trans, sigma).sum()
+        + stats.norm.logpdf(trans).sum()
+        + stats.norm.logpdf(mu, 0, 5)
+    )
     assert got == pytest.approx(expected + stats.halfcauchy.logpdf(np.exp(u), 0, 5) + u, abs=1e-9)
     votes = ports.build(str(posteriordb), "nes_logit_data-nes_logit_model")
     alpha, beta = -1.2, 0.3

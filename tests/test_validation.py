@@ -7,7 +7,19 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
-from probjax import Data, Model, Posterior, check_inputs, likelihoods, linear, log_joint, map_estimate, mlp, priors, target_from_numpyro
+from probjax import (
+    Data,
+    Model,
+    Posterior,
+    check_inputs,
+    likelihoods,
+    linear,
+    log_joint,
+    map_estimate,
+    mlp,
+    priors,
+    target_from_numpyro,
+)
 from probjax.validation import check_draws
 
 X, Y = np.ones((4, 2)), np.array([0.0, 1.0, 2.0, 1.0])
@@ -27,10 +39,18 @@ def nan_at(row):
     "data, kind, message",
     [
         (Data(X, Y[:3]), likelihoods.normal(1.0), "x has 4 rows but y has 3; each row of x needs its own y"),
-        (Data(nan_at(2), Y), likelihoods.normal(1.0), r"x has 1 rows of 4 with NaN or infinite values \(first: row 2\); remove or impute"),
+        (
+            Data(nan_at(2), Y),
+            likelihoods.normal(1.0),
+            r"x has 1 rows of 4 with NaN or infinite values \(first: row 2\); remove or impute",
+        ),
         (Data(X, np.array([0, np.inf, 0, 0])), likelihoods.normal(1.0), "y has 1 rows of 4 with NaN or infinite"),
         (Data(X[:0], Y[:0]), likelihoods.normal(1.0), r"data is empty \(0 rows\)"),
-        (Data(X, Y), likelihoods.bernoulli(), r"y has 1 rows of 4 outside the support \(0 or 1\); first: row 2, y = 2.0"),
+        (
+            Data(X, Y),
+            likelihoods.bernoulli(),
+            r"y has 1 rows of 4 outside the support \(0 or 1\); first: row 2, y = 2.0",
+        ),
         (Data(X, -Y), likelihoods.poisson(), r"outside the support \(a count"),
         (Data(X, np.array(["a"] * 4)), likelihoods.normal(1.0), "y has dtype <U1; expected numbers"),
         (Data(X, Y[:, None]), likelihoods.normal(1.0), r"y has shape \(4, 1\).*one value of y a row"),
@@ -45,7 +65,9 @@ def test_bad_data_is_named_before_anything_runs(data, kind, message):
 @pytest.mark.parametrize("labels", [[0, 1, 3, 1], [0, -1, 2, 1], [0, 0.5, 1, 1]])
 def test_labels_outside_the_classes_or_not_integers_are_refused(labels):
     three = model(likelihoods.categorical(), linear(2, 3))
-    with pytest.raises(ValueError, match=r"y has 1 rows of 4 outside the support \(an integer label 0..K−1.*f has shapes \[\(4, 3\)\]"):
+    with pytest.raises(
+        ValueError, match=r"y has 1 rows of 4 outside the support \(an integer label 0..K−1.*f has shapes \[\(4, 3\)\]"
+    ):
         check_inputs(three, Data(X, np.array(labels)))
     check_inputs(three, Data(X, np.array([0, 1, 2, 1])))
 
@@ -62,7 +84,7 @@ def test_bad_data_is_found_inside_the_callers_jit_too():
 
 
 def test_params_of_another_tree_or_shape_are_named():
-    with pytest.raises(ValueError, match="params has tree .* but model.init makes"):
+    with pytest.raises(ValueError, match=r"params has tree .* but model.init makes"):
         log_joint(model(), {"weight": jnp.ones(2)}, Data(X, Y))
     with pytest.raises(ValueError, match=r"params\['weight'\] has shape \(3,\) but model.init makes \(2,\)"):
         log_joint(model(), {"weight": jnp.ones(3), "bias": jnp.zeros(())}, Data(X, Y))
@@ -75,7 +97,7 @@ def test_a_network_whose_outputs_would_broadcast_against_y_is_refused():
 
 
 def test_models_and_data_of_the_wrong_type_are_named():
-    with pytest.raises(TypeError, match="model is a int; expected a probjax.Model or probjax.Target"):
+    with pytest.raises(TypeError, match=r"model is a int; expected a probjax\.Model or probjax.Target"):
         check_inputs(3, Data(X, Y))
     with pytest.raises(TypeError, match=r"data is a tuple; expected probjax.Data\(x, y\)"):
         check_inputs(model(), (X, Y))
@@ -84,7 +106,7 @@ def test_models_and_data_of_the_wrong_type_are_named():
 def test_draws_must_be_the_models_tree_with_one_leading_axis():
     draws = {"weight": jnp.ones((5, 2)), "bias": jnp.ones(5)}
     assert check_draws(model(), Posterior(draws, {})) == 5
-    with pytest.raises(TypeError, match="returned a dict; expected probjax.Posterior"):
+    with pytest.raises(TypeError, match=r"returned a dict; expected probjax\.Posterior"):
         check_draws(model(), draws)
     with pytest.raises(ValueError, match=r"posterior.draws\['weight'\] has shape \(5, 3\).*\(5, 2\) was expected"):
         check_draws(model(), Posterior(draws | {"weight": jnp.ones((5, 3))}, {}))

@@ -1,7 +1,7 @@
 """What is compared with the exact answer: a check turns replications into errors and standard errors, one a query.
 
-Units: means and quantiles in posterior sd; sds relative to the posterior sd; correlations as they are; the joint log predictive in
-nats per new row.
+Units: means and quantiles in posterior sd; sds relative to the posterior sd; correlations as they are; the joint log
+predictive in nats per new row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from verification.exact.reference import Reference
 from verification.types import Replications
 
 MIN_DRAWS_FOR_QUANTILES = 100
-COLLAPSED = 1e-3  # of the posterior sd: a spread below this has no correlation worth the name; the sd check fails it anyway
+COLLAPSED = (
+    1e-3  # of the posterior sd: a spread below this has no correlation worth the name; the sd check fails it anyway
+)
 
 
 class Summaries(NamedTuple):
@@ -65,7 +67,7 @@ def _quantiles(q):
 
 def pool(parts: list[Summaries]) -> Summaries:
     """Replications of several batches as one."""
-    join = lambda name: None if getattr(parts[0], name) is None else np.concatenate([getattr(p, name) for p in parts])  # noqa: E731
+    join = lambda name: None if getattr(parts[0], name) is None else np.concatenate([getattr(p, name) for p in parts])
     arrays = {name: join(name) for name in ("mean", "variance", "q05", "q95", "covariance", "log_predictive")}
     return Summaries(num_draws=parts[0].num_draws, **arrays, finite=all(p.finite for p in parts))
 
@@ -103,7 +105,8 @@ def _mean(s, reference, unit):
 def _sd(s, reference, unit):
     if reference.sd is None:
         return "no claim about sds"
-    # variances are pooled because they, unlike sds, are unbiased; a collapsed posterior has sd 0 and error −1, never −inf
+    # variances are pooled because they, unlike sds, are unbiased; a collapsed posterior has sd 0 and error −1, never
+    # −inf
     variance = s.variance.mean(0)
     sd = np.sqrt(variance)
     standard_error = np.divide(_standard_error(s.variance), 2 * sd, out=np.zeros_like(sd), where=sd > 0)

@@ -9,14 +9,16 @@ import os
 import time
 from pathlib import Path
 
-from verification.report import Outcome, complaints, markdown, summary
+from verification.page import markdown
+from verification.report import Outcome, complaints, summary
 from verification.types import Verdict
 from verification.work import Task
 
+PLAIN_WIDTH = 150  # of tables that go into a file or a pipe
 RESERVED = ("claims", "mutants", "score", "doctor")
-EPILOG = """exit status: 0 when every fail is expected (a theorem's number or a recorded finding, matched within the margins) and at most
-2% of applicable cells are unresolved (none with --quick or --method); 1 otherwise; 2 for bad usage; 130 after Ctrl-C (finished cells
-are kept and the same command resumes)."""
+EPILOG = """exit status: 0 when every fail is expected (a theorem's number or a recorded finding, matched within the
+margins) and at most 2% of applicable cells are unresolved (none with --quick or --method); 1 otherwise; 2 for bad
+usage; 130 after Ctrl-C (finished cells are kept and the same command resumes)."""
 
 
 class UsageError(Exception):
@@ -25,19 +27,38 @@ class UsageError(Exception):
 
 def parser() -> argparse.ArgumentParser:
     """The options of `python -m verification`."""
-    p = argparse.ArgumentParser("python -m verification", description="Hold approximations to exact Bayesian answers.", epilog=EPILOG)
-    p.add_argument("methods", nargs="*", metavar="METHOD", help="which methods (default: all); or `controls`: measure the suite's own error rates")
+    p = argparse.ArgumentParser(
+        "python -m verification", description="Hold approximations to exact Bayesian answers.", epilog=EPILOG
+    )
+    p.add_argument(
+        "methods",
+        nargs="*",
+        metavar="METHOD",
+        help="which methods (default: all); or `controls`: measure the suite's own error rates",
+    )
     p.add_argument("--quick", action="store_true", help="three small problems")
     p.add_argument("--full", action="store_true", help="four times the replications, tolerances halved")
     p.add_argument("--problem", nargs="+", action="extend", default=[], metavar="NAME", help="only these problems")
-    p.add_argument("--method", action="append", default=[], metavar="FILE:FUNCTION", help="put your own (key, model, data) -> Posterior on trial")
+    p.add_argument(
+        "--method",
+        action="append",
+        default=[],
+        metavar="FILE:FUNCTION",
+        help="put your own (key, model, data) -> Posterior on trial",
+    )
     p.add_argument("--posteriordb", metavar="DIR", help="add the ported posteriors of a clone of posteriordb")
-    p.add_argument("--out", default="results", metavar="DIR", help="where cells, summary.json and report.md go (default: results)")
+    p.add_argument(
+        "--out", default="results", metavar="DIR", help="where cells, summary.json and report.md go (default: results)"
+    )
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of every random draw (default: 0)")
-    p.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worker processes (default: one a core)")
+    p.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worker processes (default: one a core)"
+    )
     p.add_argument("--fresh", action="store_true", help="do not reuse stored cells of an earlier run")
     p.add_argument("--record", action="store_true", help="run at the full budget and rewrite the recorded findings")
-    p.add_argument("--runs", type=int, default=300, metavar="N", help="trials of each control, for `controls` (default: 300)")
+    p.add_argument(
+        "--runs", type=int, default=300, metavar="N", help="trials of each control, for `controls` (default: 300)"
+    )
     p.add_argument("--list", action="store_true", help="print the methods and problems, and stop")
     return p
 
@@ -47,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     from rich.console import Console
 
     options = parser().parse_args(argv)
-    console = Console()
+    console = Console(width=None if Console().is_terminal else PLAIN_WIDTH)
     try:
         if options.list:
             return _list(console, options)
@@ -67,7 +88,10 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
 
     for name in options.methods:
         if name in RESERVED or name == "controls":
-            raise UsageError(f"`{name}` is a command of its own{'' if name == 'controls' else ', reserved for a later version'}; it takes no METHODs beside it")
+            raise UsageError(
+                f"`{name}` is a command of its own{'' if name == 'controls' else ', reserved for a later version'}; "
+                "it takes no METHODs beside it"
+            )
         if name not in METHODS:
             raise UsageError(_unknown("method", name, METHODS) + "; your own goes to --method FILE:FUNCTION")
     if options.jobs < 1:
@@ -81,7 +105,7 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
     chosen = options.methods or ([] if options.method else list(METHODS))
     level = "full" if options.full or options.record else "default"
     database = None if options.posteriordb is None else str(Path(options.posteriordb).resolve())
-    task = lambda problem, method, stranger: Task(problem, method, stranger, level, options.seed, database)  # noqa: E731
+    task = lambda problem, method, stranger: Task(problem, method, stranger, level, options.seed, database)
     tasks = []
     for problem in problems:
         tasks.append(task(problem, "controls", False))
@@ -164,7 +188,10 @@ def _gather(options, tasks, results, methods, problems, seconds) -> Outcome:
 
 
 def _write_files(out: Path, outcome: Outcome, status: int) -> None:
-    for name, text in (("summary.json", json.dumps(summary(outcome, status), indent=1)), ("report.md", markdown(outcome, status))):
+    for name, text in (
+        ("summary.json", json.dumps(summary(outcome, status), indent=1)),
+        ("report.md", markdown(outcome, status)),
+    ):
         temporary = out / (name + ".tmp")
         temporary.write_text(text)
         temporary.replace(out / name)
@@ -176,7 +203,9 @@ def _print_end(console, outcome, out, status) -> None:
     print_outcome(console, outcome)
     for complaint in complaints(outcome):
         console.print(f"[bold red]✗[/] {complaint}", highlight=False)
-    console.print(f"{out / 'report.md'}, {out / 'summary.json'}; {outcome.seconds:.0f} s, exit status {status}", highlight=False)
+    console.print(
+        f"{out / 'report.md'}, {out / 'summary.json'}; {outcome.seconds:.0f} s, exit status {status}", highlight=False
+    )
 
 
 def _list(console, options) -> int:

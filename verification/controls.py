@@ -1,7 +1,8 @@
 """Who verifies the verifier: exact draws must pass and damaged ones fail.
 
-Draws come as R replications of S, independent or autocorrelated like NUTS's. A chain that keeps its state with probability 1 − a and else
-takes a fresh exact draw has the exact marginal and autocorrelation (1 − a)ᵏ for every function: effective draws a/(2 − a) of S.
+Draws come as R replications of S, independent or autocorrelated like NUTS's. A chain that keeps its state with
+probability 1 − a and else takes a fresh exact draw has the exact marginal and autocorrelation (1 − a)ᵏ for every
+function: effective draws a/(2 − a) of S.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def run_control(problem, control: Control, rng: np.random.Generator, budget: Bud
     verdicts = judge(problem, control.name, draw, budget)
     failed = [v.check for v in verdicts if v.outcome == "fail"]
     open_ = any(v.outcome == "unresolved" for v in verdicts)
-    return ControlResult(problem.name, control.name, control.must_fail, "fail" if failed else "unresolved" if open_ else "pass", failed)
+    return ControlResult(
+        problem.name, control.name, control.must_fail, "fail" if failed else "unresolved" if open_ else "pass", failed
+    )
 
 
 def correlated(problem) -> bool:

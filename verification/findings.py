@@ -1,7 +1,8 @@
 """Recorded findings: failures without a theorem, measured once at the full budget and guarded since.
 
-`findings.json` is made by `python -m verification --record` and never by hand. A later run departs from it when a query's error differs
-from the record by more than both margins (at α = 10⁻⁶ each, for there are thousands of them) and a tenth of the tolerance.
+`findings.json` is made by `python -m verification --record` and never by hand. A later run departs from it when a
+query's error differs from the record by more than both margins (at α = 10⁻⁶ each, for there are thousands of them) and
+a tenth of the tolerance.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ ALPHA = 1e-6
 
 
 def load(path: Path = FILE) -> dict:
-    """{"problem/method/check": {"num_replications": R, query: [error, standard error]}}; empty where there is no file yet."""
+    """{"problem/method/check": {"num_replications": R, query: [error, standard error]}}; empty without a file."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def record(verdicts: list[Verdict], path: Path = FILE) -> int:
-    """Write what a full-budget run found to fail, or could not tell from failing, without a theorem; returns how many such cells.
+    """Write what a full-budget run found to fail, or could not tell from failing, without a theorem; returns how many
+    such cells.
 
     Cells of a (problem, method) that this run did not judge keep what an earlier one recorded.
     """
@@ -42,8 +44,10 @@ def record(verdicts: list[Verdict], path: Path = FILE) -> int:
 
 
 def _rounded(errors: dict) -> dict:
-    six = lambda number: float(f"{number:.6g}")  # noqa: E731
-    return {name: [six(n) for n in value] if isinstance(value, tuple | list) else value for name, value in errors.items()}
+    six = lambda number: float(f"{number:.6g}")
+    return {
+        name: [six(n) for n in value] if isinstance(value, tuple | list) else value for name, value in errors.items()
+    }
 
 
 def compared(result: dict, findings: dict) -> dict:
@@ -54,13 +58,22 @@ def compared(result: dict, findings: dict) -> dict:
 
 
 def compare(verdict: Verdict, findings: dict) -> Verdict:
-    """The verdict with `expected` set to "measured" where the record holds its numbers; with the departure named where they differ."""
+    """The verdict with `expected` "measured" where the record holds its numbers; the departure is named where not."""
     recorded = findings.get(_name(verdict))
-    if recorded is None or verdict.method in EXACT or verdict.outcome not in ("fail", "pass") or verdict.expected == "theorem":
+    if (
+        recorded is None
+        or verdict.method in EXACT
+        or verdict.outcome not in ("fail", "pass")
+        or verdict.expected == "theorem"
+    ):
         return verdict
     if "non_finite" in recorded or not verdict.errors:
         same = ("non_finite" in recorded) == (not verdict.errors)
-        return verdict._replace(expected="measured") if same else verdict._replace(reason="departs from the recorded finding: finite and not")
+        return (
+            verdict._replace(expected="measured")
+            if same
+            else verdict._replace(reason="departs from the recorded finding: finite and not")
+        )
     departed = _departure(verdict, recorded)
     if departed is None:
         return verdict._replace(expected="measured" if verdict.outcome == "fail" else "no")
@@ -75,7 +88,9 @@ def _departure(verdict: Verdict, recorded: dict) -> str | None:
         (now, now_se), (then, then_se) = value, recorded[query]
         margin = _margin(now_se, verdict.errors) + _margin(then_se, recorded) + 0.1 * verdict.tolerance
         if np.abs(now - then) > margin:
-            return f"departs from the recorded finding: {query} {now:+.3g} now, {then:+.3g} recorded, margins {margin:.2g}"
+            return (
+                f"departs from the recorded finding: {query} {now:+.3g} now, {then:+.3g} recorded, margins {margin:.2g}"
+            )
     return None
 
 

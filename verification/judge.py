@@ -1,8 +1,9 @@
 """All the statistics of a verdict: replications, margins, looks, repeats.
 
-A method runs on R keys. The error of each query is the mean over replications, its margin t₍R₋₁₎(1 − α/2) standard errors plus the
-numerical error of the exact answer. |error| + margin < tolerance is a pass, |error| − margin > tolerance a fail, anything else
-doubles R, at most twice. A fail counts only if the same query fails, with the same sign, on as many fresh keys.
+A method runs on R keys. The error of each query is the mean over replications, its margin t₍R₋₁₎(1 − α/2) standard
+errors plus the numerical error of the exact answer. |error| + margin < tolerance is a pass, |error| − margin >
+tolerance a fail, anything else doubles R, at most twice. A fail counts only if the same query fails, with the same
+sign, on as many fresh keys.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ FULL = Budget(num_replications=64, level="full")
 
 
 class Limit(NamedTuple):
-    """A wrong answer that a theorem predicts: `reference` is what the method must show instead of the exact posterior."""
+    """A wrong answer that a theorem predicts: `reference` is what the method must show instead of the exact
+    posterior."""
 
     reference: Reference
     reason: str
@@ -41,7 +43,8 @@ class Limit(NamedTuple):
 
 
 class Look(NamedTuple):
-    """One check at one look. `estimate` and `margin` are None where the check does not apply or draws are not finite."""
+    """One check at one look. `estimate` and `margin` are None where the check does not apply or draws are not
+    finite."""
 
     outcome: str  # pass | fail | unresolved | not_applicable
     estimate: Estimate | None
@@ -60,7 +63,9 @@ class Look(NamedTuple):
         return int(np.argmax(size - self.margin if self.outcome == "fail" else size + self.margin))
 
 
-def judge(problem, method: str, draw: Callable[[int], Replications], budget: Budget = DEFAULT, limit: Limit | None = None) -> list[Verdict]:
+def judge(
+    problem, method: str, draw: Callable[[int], Replications], budget: Budget = DEFAULT, limit: Limit | None = None
+) -> list[Verdict]:
     """Hold a method to a problem's exact answer by every check.
 
     Args:
@@ -91,17 +96,23 @@ def judge(problem, method: str, draw: Callable[[int], Replications], budget: Bud
             settled = last or matches_limit(check, summaries, problem, limit, budget.level)[0] != "unresolved"
             if repeated(looks[check.name], again, check.tolerance[budget.level]) and settled:
                 seen = examine(check, summaries, problem.reference, problem.reference.sd, budget.level)
-                verdicts[check.name] = _verdict(problem, method, check, seen._replace(outcome="fail"), budget, summaries, limit)
+                verdicts[check.name] = _verdict(
+                    problem, method, check, seen._replace(outcome="fail"), budget, summaries, limit
+                )
         pending = [c for c in pending if c.name not in verdicts]
     for check in pending:
         # keys drawn to repeat another check's fail are one more look here; a fail seen only now has not been repeated
         seen = examine(check, summaries, problem.reference, problem.reference.sd, budget.level)
         outcome = "pass" if seen.outcome == "pass" else "unresolved"
-        verdicts[check.name] = _verdict(problem, method, check, seen._replace(outcome=outcome), budget, summaries, limit)
+        verdicts[check.name] = _verdict(
+            problem, method, check, seen._replace(outcome=outcome), budget, summaries, limit
+        )
     return [verdicts[check.name] for check in CHECKS]
 
 
-def examine(check: Check, summaries: Summaries, reference: Reference, unit: np.ndarray, level: str, alpha: float = ALPHA) -> Look:
+def examine(
+    check: Check, summaries: Summaries, reference: Reference, unit: np.ndarray, level: str, alpha: float = ALPHA
+) -> Look:
     """One look at one check; errors in units of `unit` where the check's units are posterior sds."""
     if not summaries.finite:
         return Look("fail", None, None, "draws are NaN or infinite")
@@ -125,7 +136,9 @@ def repeated(first: Look, again: Look, tolerance: float) -> bool:
     return bool(first.failing(tolerance).items() & again.failing(tolerance).items())
 
 
-def matches_limit(check: Check, summaries: Summaries, problem, limit: Limit | None, level: str) -> tuple[str, Look | None]:
+def matches_limit(
+    check: Check, summaries: Summaries, problem, limit: Limit | None, level: str
+) -> tuple[str, Look | None]:
     """ "pass" where the method shows the theorem's number, "fail" where it shows another, "unresolved", or "none"."""
     if limit is None:
         return "none", None
@@ -134,7 +147,8 @@ def matches_limit(check: Check, summaries: Summaries, problem, limit: Limit | No
 
 
 def predicted_to_fail(check: Check, problem, limit: Limit | None, level: str) -> bool:
-    """Whether the theorem's answer differs from the exact one by more than the tolerance, so that the method must fail."""
+    """Whether the theorem's answer differs from the exact one by more than the tolerance, so that the method must
+    fail."""
     if limit is None:
         return False
     unit = problem.reference.sd
@@ -143,7 +157,11 @@ def predicted_to_fail(check: Check, problem, limit: Limit | None, level: str) ->
         if name == check.name and wrong is not None and right is not None:
             gap = np.abs(wrong - right) / (1.0 if name == "correlation" else unit)
             return bool(np.nanmax(gap) > check.tolerance[level])
-    if check.name == "log_predictive" and limit.reference.log_predictive is not None and problem.reference.log_predictive is not None:
+    if (
+        check.name == "log_predictive"
+        and limit.reference.log_predictive is not None
+        and problem.reference.log_predictive is not None
+    ):
         gap = abs(limit.reference.log_predictive - problem.reference.log_predictive) / problem.reference.num_new
         return gap > check.tolerance[level]
     return False
@@ -157,14 +175,14 @@ def _verdict(problem, method, check, look, budget, summaries, limit) -> Verdict:
             expected, reason = "theorem", f"{limit.reason} ({limit.source})"
         elif matched in ("fail", "unresolved"):
             worst = against.worst
-            reason = (
-                f"not what theory predicts ({limit.reason}): off by {against.estimate.error[worst]:+.3g} ± {against.margin[worst]:.2g} "
-                f"in {against.estimate.names[worst]}"
-            )
+            size = f"{against.estimate.error[worst]:+.3g} ± {against.margin[worst]:.2g}"
+            reason = f"not what theory predicts ({limit.reason}): off by {size} in {against.estimate.names[worst]}"
     if outcome == "pass" and predicted_to_fail(check, problem, limit, budget.level):
         outcome, reason = "error", f"stale limit: theory predicts a failure here ({limit.reason}) but the method passes"
     if look.estimate is None:
-        return Verdict(problem.name, method, check.name, "", *[float("nan")] * 2, tolerance, outcome, expected, reason, {})
+        return Verdict(
+            problem.name, method, check.name, "", *[float("nan")] * 2, tolerance, outcome, expected, reason, {}
+        )
     worst, names = look.worst, look.estimate.names
     errors = {n: (float(e), float(s)) for n, e, s in zip(names, look.estimate.error, look.estimate.standard_error)}
     return Verdict(

@@ -1,7 +1,7 @@
 """Known flaws: for a method and a property of the problem, the wrong answer that a theorem predicts, as a number.
 
-A limit is a whole `Reference`: the method must match it within the margins wherever it fails the exact answer. None is written for a
-single cell, none for NUTS.
+A limit is a whole `Reference`: the method must match it within the margins wherever it fails the exact answer. None
+is written for a single cell, none for NUTS.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ def limit_for(method: str, problem, settings: dict | None = None) -> Limit | Non
         reason = "a single draw has no spread"
         return Limit(_point_mass(problem), reason, "by definition")
     if method == "ensemble" and s.get("log_concave"):
-        return Limit(_point_mass(problem), "every member of an ensemble reaches the one mode of a log-concave posterior", "convexity")
+        return Limit(
+            _point_mass(problem),
+            "every member of an ensemble reaches the one mode of a log-concave posterior",
+            "convexity",
+        )
     if method == "mean_field" and s.get("gaussian"):
         covariance = np.diag(1 / np.diag(s["precision"]))
         reference = _linear(problem, s["mean"], covariance)
@@ -47,7 +51,9 @@ def _point_mass(problem) -> Reference:
 
 def _linear(problem, mean, covariance) -> Reference:
     s = problem.structure
-    return gaussian_pushforward(problem.reference.names, mean, covariance, s["queries"], s["new_design"], s["new_y"], s["noise_scale"])
+    return gaussian_pushforward(
+        problem.reference.names, mean, covariance, s["queries"], s["new_design"], s["new_y"], s["noise_scale"]
+    )
 
 
 def adaptive_ridge(s: dict, keep: float) -> np.ndarray:
@@ -78,8 +84,8 @@ def _dropout(problem, keep) -> Reference:
 
 
 def _expected_quantile(values, weights, p):
-    """The expectation of the p-quantile of NUM_DRAWS draws, as `checks` computes it, of a discrete distribution: with gaps between its atoms
-    it is not the quantile itself. P(X₍ₖ₎ ≤ x) = I_F(x)(k, S − k + 1)."""
+    """The expectation of the p-quantile of NUM_DRAWS draws, as `checks` computes it, of a discrete distribution: with
+    gaps between its atoms it is not the quantile itself. P(X₍ₖ₎ ≤ x) = I_F(x)(k, S − k + 1)."""
     order = np.argsort(values, axis=0, kind="stable")
     cumulative = np.clip(np.cumsum(weights[order], axis=0), 0, 1)
     atoms = np.take_along_axis(values, order, 0)

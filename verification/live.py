@@ -1,4 +1,5 @@
-"""What a run shows: a live matrix on a terminal, plain lines elsewhere, and at the end the matrix with a sentence for each failure."""
+"""What a run shows: a live matrix on a terminal, plain lines elsewhere, and at the end the matrix with a sentence
+for each failure."""
 
 from __future__ import annotations
 
@@ -9,11 +10,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from verification.report import Outcome, control_counts, counts, grouped, sentence, symbol
+from verification.report import LEGEND, Outcome, counts, grouped, other, sentence, symbol, told_controls, unexpected
 from verification.run import Event
 from verification.types import Verdict
 
-COLOURS = {"pass": "green", "fail": "yellow", "FAIL": "bold red", "ERROR": "bold red", "unresolved": "magenta", "n/a": "dim"}
+COLOURS = {
+    "pass": "green",
+    "fail": "yellow",
+    "FAIL": "bold red",
+    "ERROR": "bold red",
+    "unresolved": "magenta",
+    "n/a": "dim",
+}
 
 
 class Board:
@@ -24,7 +32,11 @@ class Board:
         self.entries: dict[tuple[str, str], str] = {}
         self.running: dict[tuple[str, str], tuple[str, float]] = {}
         self.finished, self.start = 0, time.monotonic()
-        self.live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render) if console.is_terminal else None
+        self.live = (
+            Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render)
+            if console.is_terminal
+            else None
+        )
 
     def __enter__(self):
         if self.live:
@@ -42,7 +54,9 @@ class Board:
             begun = self.running.get(where, ("", time.monotonic()))[1]
             self.running[where] = (event.state, begun)
             if not self.live and event.state == "compiling":
-                self.console.print(f"[{self.finished}/{self.total}] {where[1]} on {where[0]}: compiling", markup=False, highlight=False)
+                self.console.print(
+                    f"[{self.finished}/{self.total}] {where[1]} on {where[0]}: compiling", markup=False, highlight=False
+                )
             return
         self.finished += 1
         self.running.pop(where, None)
@@ -52,17 +66,25 @@ class Board:
             stored = " (stored)" if event.stored else ""
             seconds = event.result.get("seconds_compile", 0.0), event.result.get("seconds_run", 0.0)
             took = f"compile {seconds[0]:.1f} s, run {seconds[1]:.1f} s"
-            self.console.print(f"[{self.finished}/{self.total}] {where[1]} on {where[0]}: {entry}{stored}, {took}", markup=False, highlight=False)
+            self.console.print(
+                f"[{self.finished}/{self.total}] {where[1]} on {where[0]}: {entry}{stored}, {took}",
+                markup=False,
+                highlight=False,
+            )
 
     def _render(self):
-        table = Table(title=f"{self.finished} of {self.total} tasks, {time.monotonic() - self.start:.0f} s", title_justify="left")
-        table.add_column("problem")
+        table = Table(
+            title=f"{self.finished} of {self.total} tasks, {time.monotonic() - self.start:.0f} s", title_justify="left"
+        )
+        table.add_column("problem", overflow="fold")
         columns = [*self.methods, "controls"]
         for method in columns:
             table.add_column(_short(method))
         for problem in self.problems:
             table.add_row(problem, *(self._cell(problem, method) for method in columns))
-        lines = [f"{m} on {p}: {state}, {time.monotonic() - begun:.0f} s" for (p, m), (state, begun) in self.running.items()]
+        lines = [
+            f"{m} on {p}: {state}, {time.monotonic() - begun:.0f} s" for (p, m), (state, begun) in self.running.items()
+        ]
         return Group(table, Text("\n".join(lines), style="dim"))
 
     def _cell(self, problem, method):
@@ -72,30 +94,30 @@ class Board:
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
-    """The matrix, the counts, and the failures explained."""
+    """The matrix, the failures explained (the unexpected ones last, where the eye is), the counts."""
     groups = grouped(outcome)
-    table = Table(title="Verdicts (checks passed, or failed of applicable)", title_justify="left")
-    table.add_column("problem")
+    table = Table(title="Verdicts", title_justify="left", caption=LEGEND, caption_justify="left")
+    table.add_column("problem", overflow="fold")
     for method in outcome.methods:
         table.add_column(_short(method))
     for p in outcome.problems:
         table.add_row(p, *(_coloured(symbol(groups[p, m])) if (p, m) in groups else "" for m in outcome.methods))
     console.print(table)
-    for verdicts in groups.values():
-        if any(v.outcome == "fail" for v in verdicts):
-            console.print("• " + sentence(verdicts), markup=False, highlight=False)
-        for text in {f"{v.method} on {v.problem}: {v.reason}" for v in verdicts if v.outcome == "error"}:
-            console.print("• error: " + text, markup=False, highlight=False)
-        for v in verdicts:
-            if v.outcome == "unresolved":
-                text = f"• unresolved: {v.check} of {v.query}, {v.method} on {v.problem}: {v.error:+.3f} ± {v.margin:.3f}, tolerance {v.tolerance:g}"
-                console.print(text, markup=False, highlight=False)
-    kinds, controls = counts(outcome), control_counts(outcome)
-    console.print(", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in kinds.items()), highlight=False)
-    console.print(
-        f"controls: {controls['caught']} of {controls['total']} damaged draws caught, {controls['false_alarms']} false alarms in {controls['clean']}",
-        highlight=False,
-    )
+    failed = [vs for vs in groups.values() if any(v.outcome == "fail" for v in vs)]
+    for verdicts in sorted(failed, key=unexpected):
+        _say(console, "• " + sentence(verdicts), "bold red" if unexpected(verdicts) else "")
+    errors = dict.fromkeys(f"{v.method} on {v.problem}: {v.reason}" for v in outcome.verdicts if v.outcome == "error")
+    for text in [
+        *(f"• error: {e}" for e in errors),
+        *(f"• {other(v)}" for v in outcome.verdicts if v.outcome == "unresolved"),
+    ]:
+        _say(console, text, "bold red")
+    _say(console, ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in counts(outcome).items()) + " (cells)")
+    _say(console, told_controls(outcome))
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
 
 
 def _entry(result: dict) -> str:

@@ -37,11 +37,19 @@ def load_method(spec: str) -> Callable:
         raise ValueError(f"--method is {spec!r} but should read package.module:function, such as my_file:my_method")
     module = _import(module_name)
     if not hasattr(module, function_name):
-        public = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_") and v.__module__ == module.__name__)
-        raise ValueError(f"--method: {module_name} has no function {function_name!r}; it defines {', '.join(public) or 'none'}")
+        public = sorted(
+            n
+            for n, v in vars(module).items()
+            if callable(v) and not n.startswith("_") and v.__module__ == module.__name__
+        )
+        raise ValueError(
+            f"--method: {module_name} has no function {function_name!r}; it defines {', '.join(public) or 'none'}"
+        )
     method = getattr(module, function_name)
     if not callable(method):
-        raise ValueError(f"--method: {spec} is a {type(method).__name__}, not a function (key, model, data) -> Posterior")
+        raise ValueError(
+            f"--method: {spec} is a {type(method).__name__}, not a function (key, model, data) -> Posterior"
+        )
     return method
 
 
@@ -61,13 +69,16 @@ def _import(name: str):
     try:
         module_or_none = load()
     except ModuleNotFoundError as error:
-        raise ValueError(f"--method: no module named {error.name!r}; pass a file (my_file.py:my_method) or install it") from error
+        raise ValueError(
+            f"--method: no module named {error.name!r}; pass a file (my_file.py:my_method) or install it"
+        ) from error
     except Exception as error:
         raise ValueError(f"--method: importing {name} failed with {type(error).__name__}: {error}") from error
     return module_or_none or sys.modules[path.stem]
 
 
 def source_of(spec: str) -> str:
-    """The text of the file behind a stranger's method, so that stored results of an older text are not taken for its own."""
+    """The text of the file behind a stranger's method, so that stored results of an older text are not taken for its
+    own."""
     module = sys.modules.get(Path(spec.rpartition(":")[0]).stem) or _import(spec.rpartition(":")[0])
     return Path(module.__file__).read_text()

@@ -1,4 +1,5 @@
-"""Problems from a clone of the public posteriordb repository (Magnusson et al. 2024), each solved exactly by quadrature of our own.
+"""Problems from a clone of the public posteriordb repository (Magnusson et al. 2024), each solved exactly by
+quadrature of our own.
 
 The models are NumPyro programs written from the database's public descriptions.
 """
@@ -26,7 +27,8 @@ from verification.types import Problem
 
 
 class Port(NamedTuple):
-    """about: for tables. program: data -> None in NumPyro. prepare: the database's data -> what program takes. solve: it -> Reference."""
+    """about: for tables. program: data -> None in NumPyro. prepare: the database's data -> what program takes.
+    solve: it -> Reference."""
 
     about: str
     program: Callable
@@ -44,9 +46,13 @@ def find_database(directory: str | Path) -> Path:
         if (root / "posteriors").is_dir():
             for part in ("data/data", "models/info"):
                 if not (root / part).is_dir():
-                    raise ValueError(f"--posteriordb: {root} has posteriors/ but no {part}/; the clone is incomplete, fetch it again")
+                    raise ValueError(
+                        f"--posteriordb: {root} has posteriors/ but no {part}/; the clone is incomplete, fetch it again"
+                    )
             return root
-    raise ValueError(f"--posteriordb: {directory} holds no posterior_database/posteriors; pass the root of a clone of posteriordb")
+    raise ValueError(
+        f"--posteriordb: {directory} holds no posterior_database/posteriors; pass the root of a clone of posteriordb"
+    )
 
 
 def names(directory: str | Path) -> tuple[list[str], list[str]]:
@@ -91,7 +97,9 @@ def _read_data(root: Path, name: str) -> dict:
         with zipfile.ZipFile(root / "data" / "data" / f"{data_name}.json.zip") as archive:
             return json.loads(archive.read(archive.namelist()[0]))
     except (KeyError, OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
-        raise ValueError(f"posteriordb: the data of {name} cannot be read ({type(error).__name__}: {error}); fetch the clone again") from error
+        raise ValueError(
+            f"posteriordb: the data of {name} cannot be read ({type(error).__name__}: {error}); fetch the clone again"
+        ) from error
 
 
 def _named(names, constrain, params):
@@ -146,7 +154,10 @@ def _solve_regression(log_prior, prior_precision):
     def solve(data):
         x, y = data["x"], data["y"]
         residual = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
-        centre, width = 0.5 * np.log(residual @ residual / (len(y) - x.shape[1])), 12 / np.sqrt(2 * (len(y) - x.shape[1]))
+        centre, width = (
+            0.5 * np.log(residual @ residual / (len(y) - x.shape[1])),
+            12 / np.sqrt(2 * (len(y) - x.shape[1])),
+        )
         labels = [f"beta[{j + 1}]" for j in range(x.shape[1])] + ["sigma"]
         return scale_mixture.linear_regression_unknown_noise(
             labels, x, y, log_prior, centre - width, centre + width, prior_precision=prior_precision
@@ -158,8 +169,10 @@ def _solve_regression(log_prior, prior_precision):
 def _solve_logistic(data):
     rows, counts = np.unique(np.column_stack([data["x"], data["y"]]), axis=0, return_counts=True)
     signed = (2 * rows[:, 1:] - 1) * np.column_stack([np.ones(len(rows)), rows[:, 0]])
-    density = lambda w: np.log(expit(w @ signed.T)) @ counts  # noqa: E731
-    return quadrature.linear_queries(("alpha", "beta[1]"), density, np.zeros(2), np.eye(2), nodes=65, half_width=8.0, proper=False)
+    density = lambda w: np.log(expit(w @ signed.T)) @ counts
+    return quadrature.linear_queries(
+        ("alpha", "beta[1]"), density, np.zeros(2), np.eye(2), nodes=65, half_width=8.0, proper=False
+    )
 
 
 def _kidscore(raw):
@@ -179,10 +192,23 @@ PORTS = {
         lambda data: scale_mixture.eight_schools(data["y"], data["sigma"]),
     ),
     "kidiq-kidscore_interaction": Port(
-        "children's test scores with an interaction, flat priors", _flat_regression, _kidscore, _solve_regression(_half_cauchy(2.5), 0.0)
+        "children's test scores with an interaction, flat priors",
+        _flat_regression,
+        _kidscore,
+        _solve_regression(_half_cauchy(2.5), 0.0),
     ),
-    "sblri-blr": Port("Bayesian linear regression, independent inputs", _normal_regression, _xy, _solve_regression(_half_normal(10.0), 0.01)),
-    "sblrc-blr": Port("Bayesian linear regression, correlated inputs", _normal_regression, _xy, _solve_regression(_half_normal(10.0), 0.01)),
+    "sblri-blr": Port(
+        "Bayesian linear regression, independent inputs",
+        _normal_regression,
+        _xy,
+        _solve_regression(_half_normal(10.0), 0.01),
+    ),
+    "sblrc-blr": Port(
+        "Bayesian linear regression, correlated inputs",
+        _normal_regression,
+        _xy,
+        _solve_regression(_half_normal(10.0), 0.01),
+    ),
     "nes_logit_data-nes_logit_model": Port(
         "vote by income, logistic, flat priors",
         _flat_logistic,

@@ -1,4 +1,5 @@
-"""`python -m verification controls`: the suite's own false-alarm rate and power, measured and written to control_rates.json."""
+"""`python -m verification controls`: the suite's own false-alarm rate and power, measured and written to
+control_rates.json."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from verification.report import RATES
 
 
 def measure(console, problems: list[str], runs: int, seed: int, jobs: int) -> int:
-    """Every control `runs` times on every problem that can draw exactly, at the default budget; writes the table and prints it.
+    """Every control `runs` times on every problem that can draw exactly, at the default budget; writes the table and
+    prints it.
 
     Returns:
         0 when no exact draws failed or stayed unresolved and every damage was caught in at least 98% of runs, else 1.
@@ -25,9 +27,14 @@ def measure(console, problems: list[str], runs: int, seed: int, jobs: int) -> in
     RATES.write_text(json.dumps({"runs": runs, "seed": seed, "budget": "default", "rates": rows}, indent=1) + "\n")
     bad = 0
     for row in rows:
-        wrong = row["pass"] + row["unresolved"] > 0.02 * runs if row["must_fail"] else row["fail"] + row["unresolved"] > 0
+        wrong = (
+            row["pass"] + row["unresolved"] > 0.02 * runs if row["must_fail"] else row["fail"] + row["unresolved"] > 0
+        )
         bad += wrong
-        console.print(f"{'✗' if wrong else '✓'} {row['problem']}, {row['control']}: {row['fail']} failed, {row['pass']} passed, {row['unresolved']} unresolved of {runs}")
+        console.print(
+            f"{'✗' if wrong else '✓'} {row['problem']}, {row['control']}: {row['fail']} failed, {row['pass']} passed, "
+            f"{row['unresolved']} unresolved of {runs}"
+        )
     return int(bad > 0)
 
 

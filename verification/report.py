@@ -1,4 +1,4 @@
-"""Verdicts in words: the matrix, a sentence for each failure, the summary and the Markdown page."""
+"""Verdicts in words: the matrix, a sentence for each failure, and the summary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from verification.checks import CHECKS
 from verification.types import Verdict
 
 RATES = Path(__file__).with_name("control_rates.json")
@@ -16,7 +15,8 @@ CELL_KEYS = ("problem", "method", "check", "query", "error", "margin", "toleranc
 
 
 class Outcome(NamedTuple):
-    """All a run found. verdicts: one a (problem, method, check); timings and reports: by (problem, method); status: the exit status."""
+    """All a run found. verdicts: one a (problem, method, check); timings and reports: by (problem, method); status:
+    the exit status."""
 
     methods: list[str]
     problems: list[str]
@@ -34,7 +34,9 @@ class Outcome(NamedTuple):
 
 def counts(outcome: Outcome) -> dict[str, int]:
     """How many cells ended how; the six numbers add up to all cells."""
-    kinds = Counter("fail_expected" if v.outcome == "fail" and v.expected != "no" else v.outcome for v in outcome.verdicts)
+    kinds = Counter(
+        "fail_expected" if v.outcome == "fail" and v.expected != "no" else v.outcome for v in outcome.verdicts
+    )
     return {kind: kinds[kind] for kind in ("pass", "fail", "fail_expected", "unresolved", "not_applicable", "error")}
 
 
@@ -50,6 +52,13 @@ def control_counts(outcome: Outcome) -> dict[str, int]:
     }
 
 
+def told_controls(outcome: Outcome) -> str:
+    """The controls of this run in a sentence."""
+    c = control_counts(outcome)
+    alarms = f"{c['false_alarms']} false alarms in {c['clean']} of exact draws"
+    return f"controls: {c['caught']} of {c['total']} damaged draws caught, {alarms}"
+
+
 def complaints(outcome: Outcome) -> list[str]:
     """Why the exit status is 1, in sentences; empty when it is 0."""
     kinds, controls, found = counts(outcome), control_counts(outcome), []
@@ -59,9 +68,12 @@ def complaints(outcome: Outcome) -> list[str]:
     if kinds["error"]:
         found.append(f"{kinds['error']} cells ended in an error")
     if kinds["unresolved"] > outcome.max_unresolved * applicable:
-        found.append(f"{kinds['unresolved']} of {applicable} applicable cells are unresolved; at most {outcome.max_unresolved:.0%} may be")
+        allowed = f"at most {outcome.max_unresolved:.0%} may be"
+        found.append(f"{kinds['unresolved']} of {applicable} applicable cells are unresolved; {allowed}")
     if controls["caught"] < controls["total"]:
-        found.append(f"{controls['total'] - controls['caught']} of {controls['total']} damaged controls slipped through")
+        found.append(
+            f"{controls['total'] - controls['caught']} of {controls['total']} damaged controls slipped through"
+        )
     if controls["false_alarms"]:
         found.append(f"{controls['false_alarms']} of {controls['clean']} controls of exact draws did not pass")
     if outcome.unfinished:
@@ -69,23 +81,29 @@ def complaints(outcome: Outcome) -> list[str]:
     return found
 
 
+LEGEND = (
+    "fail a/b: a of b applicable checks fail; T: by the number a theorem gives, M: as measured and recorded; "
+    "FAIL: neither. pass n: all n applicable checks pass."
+)
+
+
+def unexpected(verdicts: list[Verdict]) -> bool:
+    """Whether something fails here that no theorem and no record accounts for."""
+    return any(v.outcome == "fail" and v.expected == "no" for v in verdicts)
+
+
 def symbol(verdicts: list[Verdict]) -> str:
     """A matrix entry: what failed, or the best that can be said."""
-    by = lambda kind: [v.check for v in verdicts if v.outcome == kind]  # noqa: E731
-    if by("error"):
+    number = Counter(v.outcome for v in verdicts)
+    if number["error"]:
         return "ERROR"
-    failed = [v for v in verdicts if v.outcome == "fail"]
-    if failed:
-        unexpected = any(v.expected == "no" for v in failed)
-        kinds = sorted({v.expected for v in failed})
-        return f"{'FAIL' if unexpected else 'fail'} {len(failed)}/{len(verdicts) - len(by('not_applicable'))}" + (
-            "" if unexpected else " " + "+".join(kinds)
-        )
-    if by("unresolved"):
+    if number["fail"]:
+        share = f"{number['fail']}/{len(verdicts) - number['not_applicable']}"
+        kinds = "".join(k[0].upper() for k in ("theorem", "measured") if any(v.expected == k for v in verdicts))
+        return f"FAIL {share}" if unexpected(verdicts) else f"fail {share} {kinds}"
+    if number["unresolved"]:
         return "unresolved"
-    if by("pass"):
-        return f"pass {len(by('pass'))}"
-    return "n/a"
+    return f"pass {number['pass']}" if number["pass"] else "n/a"
 
 
 def sentence(verdicts: list[Verdict]) -> str:
@@ -98,7 +116,11 @@ def sentence(verdicts: list[Verdict]) -> str:
     parts = []
     for (kind, reason), group in expected.items():
         told = "; ".join(_told(v) for v in group)
-        why = {"theorem": f" [expected, theorem: {reason}]", "measured": " [expected, as measured and recorded]", "no": " [not expected]"}[kind]
+        why = {
+            "theorem": f" [expected, theorem: {reason}]",
+            "measured": " [expected, as measured and recorded]",
+            "no": " [not expected]",
+        }[kind]
         parts.append(told + why + (f" ({reason})" if kind == "no" and reason else ""))
     return head + ". ".join(parts) + "."
 
@@ -156,71 +178,9 @@ def rates() -> dict[str, Any]:
     return json.loads(RATES.read_text()) if RATES.exists() else {}
 
 
-def markdown(outcome: Outcome, status: int) -> str:
-    """report.md: the matrix, the failures, the errors, the exact answers' certificates, the suite's own error rates."""
-    kinds, controls, groups = counts(outcome), control_counts(outcome), grouped(outcome)
-    lines = ["# Verification report", "", f"Budget {outcome.level}, seed {outcome.seed}, {outcome.seconds:.0f} s, exit status {status}.", ""]
-    lines += [", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in kinds.items()) + f" (of {len(outcome.verdicts)} cells).", ""]
-    lines += [f"- {c}" for c in complaints(outcome)] + [""]
-    lines += ["## Matrix", "", _row(["problem", *outcome.methods]), _row(["---"] * (len(outcome.methods) + 1))]
-    for p in outcome.problems:
-        lines.append(_row([p, *(symbol(groups[p, m]) if (p, m) in groups else "" for m in outcome.methods)]))
-    lines += ["", "`fail a/b`: a of b applicable checks fail; theorem: by the number theory predicts; measured: as recorded; FAIL: not expected.", ""]
-    failures = [sentence(vs) for vs in groups.values() if any(v.outcome == "fail" for v in vs)]
-    lines += ["## Failures", "", *(f"- {s}" for s in failures), ""] if failures else []
-    others = [v for v in outcome.verdicts if v.outcome in ("error", "unresolved")]
-    lines += ["## Errors and unresolved", "", *(f"- {_other(v)}" for v in others), ""] if others else []
-    silent = {(m, vs[0].reason): [] for (_, m), vs in groups.items() if all(v.outcome == "not_applicable" for v in vs)}
-    for (p, m), vs in groups.items():
-        if (m, vs[0].reason) in silent and all(v.outcome == "not_applicable" for v in vs):
-            silent[m, vs[0].reason].append(p)
-    lines += ["## Not applicable", "", *(f"- {m} on {', '.join(ps)}: {reason}" for (m, reason), ps in silent.items()), ""] if silent else []
-    lines += ["## Worst query of each check", "", _row(["problem", "method", "check", "query", "error", "margin", "tolerance", "outcome", "expected"])]
-    lines += [_row(["---"] * 9)]
-    for v in outcome.verdicts:
-        if v.outcome not in ("not_applicable", "error"):
-            row = (v.problem, v.method, v.check, v.query.replace("|", "\\|"), f"{v.error:+.4f}", f"{v.margin:.4f}", f"{v.tolerance:g}", v.outcome, v.expected)
-            lines.append(_row(row))
-    lines += ["", *_cost_table(outcome), *_certificate_table(outcome), *_control_table(outcome, controls)]
-    return "\n".join(lines) + "\n"
-
-
-def _other(v: Verdict) -> str:
+def other(v: Verdict) -> str:
+    """An error or an unresolved cell in a sentence."""
     if v.outcome == "error":
-        return f"{v.method} on {v.problem}, {v.check}: {v.reason}"
-    return f"{v.method} on {v.problem}, {v.check} of {v.query}: {v.error:+.3f} ± {v.margin:.3f} straddles the tolerance {v.tolerance:g}"
-
-
-def _row(cells) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _cost_table(outcome: Outcome) -> list[str]:
-    lines = ["## Cost", "", _row(["problem", "method", "compile s", "run s", "the method says"]), _row(["---"] * 5)]
-    for (p, m), (compile_s, run_s) in outcome.timings.items():
-        said = ", ".join(f"{k} {v:.3g}" for k, v in outcome.reports.get((p, m), {}).items())
-        lines.append(_row([p, m, f"{compile_s:.1f}", f"{run_s:.1f}", said]))
-    return [*lines, ""]
-
-
-def _certificate_table(outcome: Outcome) -> list[str]:
-    lines = ["## Exact answers", "", _row(["problem", "error (posterior sd)", "found by", "second method", "agreement"]), _row(["---"] * 5)]
-    for name, c in outcome.certificates.items():
-        lines.append(_row([name, f"{c['error']:.1e}", c["found"], c["second"], f"{c['agreement']:.1e}"]))
-    return [*lines, ""]
-
-
-def _control_table(outcome: Outcome, controls) -> list[str]:
-    lines = ["## Who verifies the verifier", ""]
-    lines += [f"This run: {controls['caught']} of {controls['total']} damaged draws caught; {controls['false_alarms']} false alarms in {controls['clean']}.", ""]
-    stored = rates()
-    if not stored:
-        return lines
-    lines += [f"Measured over {stored['runs']} runs a control at the default budget (`python -m verification controls`):", ""]
-    lines += [_row(["problem", "control", "must fail", "failed", "passed", "unresolved", *[f"by {c.name}" for c in CHECKS]]), _row(["---"] * (6 + len(CHECKS)))]
-    for row in stored["rates"]:
-        by = [f"{row['caught_by'].get(c.name, 0)}" for c in CHECKS]
-        lines.append(
-            _row([row["problem"], row["control"], "yes" if row["must_fail"] else "no", *(str(row[k]) for k in ("fail", "pass", "unresolved")), *by])
-        )
-    return [*lines, ""]
+        return f"error: {v.method} on {v.problem}, {v.check}: {v.reason}"
+    size = f"{v.error:+.3f} ± {v.margin:.3f} straddles the tolerance {v.tolerance:g}"
+    return f"unresolved: {v.method} on {v.problem}, {v.check} of {v.query}: {size}"

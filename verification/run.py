@@ -22,7 +22,8 @@ VERSIONED = ("jax", "jaxlib", "numpyro", "optax", "flax", "numpy", "scipy", "sci
 
 
 class Event(NamedTuple):
-    """What happened to a task: `state` in words while it runs; `result` when it is done; `stored` if it came from an earlier run."""
+    """What happened to a task: `state` in words while it runs; `result` when it is done; `stored` if it came from an
+    earlier run."""
 
     task: Task
     state: str
@@ -30,8 +31,11 @@ class Event(NamedTuple):
     stored: bool = False
 
 
-def run(tasks: list[Task], out: Path, *, jobs: int, fresh: bool = False, run_one: Callable = run_task) -> Iterator[Event]:
-    """Do the tasks in `jobs` processes, yielding an Event at every change; results are written before their Event appears.
+def run(
+    tasks: list[Task], out: Path, *, jobs: int, fresh: bool = False, run_one: Callable = run_task
+) -> Iterator[Event]:
+    """Do the tasks in `jobs` processes, yielding an Event at every change; results are written before their Event
+    appears.
 
     Args:
         out: results go to out/cells, one file a task, written atomically.
@@ -75,7 +79,9 @@ def _result(future, task):
     try:
         return future.result()
     except BrokenProcessPool as error:
-        raise RuntimeError(f"the worker process died while running {task.method} on {task.problem} (out of memory, or killed)") from error
+        raise RuntimeError(
+            f"the worker process died while running {task.method} on {task.problem} (out of memory, or killed)"
+        ) from error
 
 
 def _drain(states) -> Iterator[Event]:

@@ -35,7 +35,9 @@ class Sampler:
     A method that does not trace (it uses NumPy on its arguments, say) runs uncompiled, key by key.
     """
 
-    def __init__(self, method: Callable, problem: Problem, key: jax.Array, tell: Callable[[str], None] = lambda state: None):
+    def __init__(
+        self, method: Callable, problem: Problem, key: jax.Array, tell: Callable[[str], None] = lambda state: None
+    ):
         self.method, self.problem, self.key, self.tell = method, problem, key, tell
         self.seconds_compile = self.seconds_run = 0.0
         self.compiled_here, self.num_keys, self.info, self.num_draws = True, 0, {}, 0
@@ -58,7 +60,9 @@ class Sampler:
             self.tell(f"running keys {self.num_keys + 1}–{self.num_keys + BATCH}")
             start = time.perf_counter()
             try:
-                queries, log_new, info = jax.device_get(self._run(self._keys(self.num_keys), self.problem.model, self.problem.data))
+                queries, log_new, info = jax.device_get(
+                    self._run(self._keys(self.num_keys), self.problem.model, self.problem.data)
+                )
             except Exception as error:
                 raise _explained(error, self.method) from error
             self.seconds_run += time.perf_counter() - start
@@ -100,7 +104,8 @@ class Sampler:
 
 
 def _explained(error: Exception, method: Callable) -> Exception:
-    """The error in one sentence with the line of the method's own file that raised it; `NotApplicable` stays what it is."""
+    """The error in one sentence with the line of the method's own file that raised it; `NotApplicable` stays what it
+    is."""
     from probjax import NotApplicable
 
     if isinstance(error, NotApplicable):
@@ -120,5 +125,5 @@ def _first_sentence(error: Exception) -> str:
 
 def _cure(error: Exception) -> str:
     if isinstance(error, AttributeError) and "Target" in str(error):
-        return "; this problem is a Target (a density only): call probjax.as_model(model) first to declare that a Model is needed"
+        return "; this problem is a Target (a density only): call probjax.as_model(model) first, and it becomes n/a"
     return ""

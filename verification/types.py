@@ -13,10 +13,13 @@ class Problem(NamedTuple):
 
     name, about: for tables and pages.
     model, data: what a method is given; `model` is a probjax Model or Target.
-    query: params -> [Q], the quantities judged, in the order of `reference.names`; functions of a network, never its weights.
-    log_new: params -> log p(y_new | params), summed over the new rows, nats; None where the problem has no held-out rows.
+    query: params -> [Q], the quantities judged, in the order of `reference.names`; functions of a network, never its
+        weights.
+    log_new: params -> log p(y_new | params), summed over the new rows, nats; None where the problem has no held-out
+        rows.
     reference: the exact answer for the queries.
-    exact_draws: (numpy Generator, S) -> params with leading S, drawn from the exact posterior; None where there is no such sampler.
+    exact_draws: (numpy Generator, S) -> params with leading S, drawn from the exact posterior; None where there is no
+        such sampler.
     prior_draws: likewise from the prior, for the controls; None when it is improper.
     structure: what `limits` needs to compute known wrong answers (design, precision …), by name.
     """
@@ -41,7 +44,8 @@ class Replications(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """One check of one method on one problem; its worst query stands for it. `error`, `margin` and `tolerance` share units."""
+    """One check of one method on one problem; its worst query stands for it. `error`, `margin` and `tolerance` share
+    units."""
 
     problem: str
     method: str

@@ -1,11 +1,12 @@
-"""One task of a run, as a worker process does it: a method on a problem, or the controls of a problem. Tasks and results are plain."""
+"""One task of a run, as a worker process does it: a method on a problem, or the controls of a problem. Tasks and
+results are plain."""
 
 from __future__ import annotations
 
 import time
 import zlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ def run_task(task: Task, tell: Callable[[str], None] = lambda state: None) -> di
     """Do a task; whatever goes wrong inside a method becomes cells with the outcome "error" or "not_applicable".
 
     Returns:
-        {"task", "verdicts", "seconds_compile", "seconds_run", "report", "num_keys", "num_draws"} or {"task", "controls", …}.
+        {"task", "certificate", "verdicts", "seconds_compile", "seconds_run", "report", …} or {"task", "controls", …}.
     """
     import jax
 
@@ -37,7 +38,7 @@ def run_task(task: Task, tell: Callable[[str], None] = lambda state: None) -> di
     return {"task": task._asdict(), "certificate": problem.reference.certificate._asdict(), **result}
 
 
-@lru_cache(maxsize=None)
+@cache
 def build_problem(name: str, posteriordb: str | None):
     """The problem of that name, solved; once a process."""
     from verification.problems import CORE
@@ -71,7 +72,14 @@ def _cell(task: Task, problem, tell) -> dict:
     except MethodError as reason:
         verdicts = _all_checks(task, budget.level, "error", str(reason))
     if sampler is None:
-        return {"verdicts": [v._asdict() for v in verdicts], "seconds_compile": 0.0, "seconds_run": 0.0, "report": {}, "num_keys": 0, "num_draws": 0}
+        return {
+            "verdicts": [v._asdict() for v in verdicts],
+            "seconds_compile": 0.0,
+            "seconds_run": 0.0,
+            "report": {},
+            "num_keys": 0,
+            "num_draws": 0,
+        }
     return {
         "verdicts": [v._asdict() for v in _with_hints(verdicts, sampler.report())],
         "seconds_compile": sampler.seconds_compile,
@@ -86,7 +94,12 @@ def _cell(task: Task, problem, tell) -> dict:
 def _with_hints(verdicts, report):
     """Where draws are not finite, say what the method said of its run."""
     said = ", ".join(f"{name} {value:.3g}" for name, value in report.items())
-    return [v._replace(reason=f"{v.reason}; the method says: {said}") if v.outcome == "fail" and not v.errors and said else v for v in verdicts]
+    return [
+        v._replace(reason=f"{v.reason}; the method says: {said}")
+        if v.outcome == "fail" and not v.errors and said
+        else v
+        for v in verdicts
+    ]
 
 
 def _all_checks(task, level, outcome, reason):
@@ -94,7 +107,10 @@ def _all_checks(task, level, outcome, reason):
     from verification.types import Verdict
 
     nan = float("nan")
-    return [Verdict(task.problem, task.method, c.name, "", nan, nan, c.tolerance[level], outcome, "no", reason, {}) for c in CHECKS]
+    return [
+        Verdict(task.problem, task.method, c.name, "", nan, nan, c.tolerance[level], outcome, "no", reason, {})
+        for c in CHECKS
+    ]
 
 
 def _controls(task: Task, problem, tell) -> dict:

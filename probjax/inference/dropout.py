@@ -23,10 +23,12 @@ def dropout(
     learning_rate: float = 0.02,
     num_masks: int = 8,
 ) -> Posterior:
-    """Minimise −E_mask[log p(y | x, mask ∘ params)] − log p(params); the draws are mask ∘ params (Gal & Ghahramani 2016).
+    """Minimise −E_mask[log p(y | x, mask ∘ params)] − log p(params); the draws are mask ∘ params (Gal & Ghahramani
+    2016).
 
-    Masks fall on hidden units, on the inputs of a linear model; a dropped unit is a row of the next weight set to 0, the kept
-    ones are divided by 1 − rate. One mask serves all inputs of a draw, so draws are functions and joint predictions make sense.
+    Masks fall on hidden units, on the inputs of a linear model; a dropped unit is a row of the next weight set to 0,
+    the kept ones are divided by 1 − rate. One mask serves all inputs of a draw, so draws are functions and joint
+    predictions make sense.
 
     Args:
         key: split into the starting point, the training masks and the prediction masks.
@@ -37,7 +39,8 @@ def dropout(
         num_masks: masks averaged in one step.
 
     Returns:
-        Posterior with draws [S, …]; info: `params` are not kept; `grad_norm`, `objective`, `num_steps`, `converged` of the fit.
+        Posterior with draws [S, …]; info: `params` are not kept; `grad_norm`, `objective`, `num_steps`, `converged`
+        of the fit.
 
     Raises:
         NotApplicable: the model is a Target, or its network has no `drop`.
@@ -48,7 +51,9 @@ def dropout(
         raise NotApplicable("needs a network with units to drop (model.drop is None)")
     check_inputs(model, data)
     if not isinstance(rate, jax.core.Tracer) and not 0 < rate < 1:
-        raise ValueError(f"rate is {rate} but must lie in (0, 1); at 0 nothing is dropped and the method is map_estimate")
+        raise ValueError(
+            f"rate is {rate} but must lie in (0, 1); at 0 nothing is dropped and the method is map_estimate"
+        )
     init_key, fit_key, draw_key = jax.random.split(key, 3)
 
     def objective(params, key):
@@ -57,6 +62,8 @@ def dropout(
 
         return jnp.mean(jax.vmap(negative)(jax.random.split(key, num_masks))) - log_prior(model, params)
 
-    params, info = stochastic_adam(fit_key, objective, model.init(init_key), num_steps=num_steps, learning_rate=learning_rate)
+    params, info = stochastic_adam(
+        fit_key, objective, model.init(init_key), num_steps=num_steps, learning_rate=learning_rate
+    )
     draws = jax.vmap(lambda k: model.drop(k, params, rate))(jax.random.split(draw_key, num_draws))
     return Posterior(draws, info)

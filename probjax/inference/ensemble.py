@@ -15,11 +15,19 @@ from probjax.validation import check_inputs
 
 
 def ensemble(
-    key: Array, model: Model | Target, data: Data, *, num_members: int = 16, fit: Callable = lbfgs, batch_size: int | None = None
+    key: Array,
+    model: Model | Target,
+    data: Data,
+    *,
+    num_members: int = 16,
+    fit: Callable = lbfgs,
+    batch_size: int | None = None,
 ) -> Posterior:
-    """paramsₘ = argmin −log p(y, params | x) from init(keyₘ), m = 1..M (Lakshminarayanan et al. 2017, with the prior as regulariser).
+    """paramsₘ = argmin −log p(y, params | x) from init(keyₘ), m = 1..M (Lakshminarayanan et al. 2017, with the prior
+    as regulariser).
 
-    The members differ by their starting points alone, so on a log-concave posterior they all coincide and the spread is 0.
+    The members differ by their starting points alone, so on a log-concave posterior they all coincide and the spread
+    is 0.
 
     Args:
         key: one stream a member.

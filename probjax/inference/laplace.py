@@ -17,7 +17,9 @@ from probjax.validation import check_inputs
 MAX_PARAMS = 4000  # a dense Hessian in float64: 128 MB
 
 
-def laplace(key: Array, model: Model | Target, data: Data, *, num_draws: int = 1000, fit: Callable = lbfgs) -> Posterior:
+def laplace(
+    key: Array, model: Model | Target, data: Data, *, num_draws: int = 1000, fit: Callable = lbfgs
+) -> Posterior:
     """p(params | y) ≈ N(params*, H⁻¹), H = −∇² log p(y, params*) (MacKay 1992; Bishop 2006 §4.4).
 
     log p(y) ≈ log p(y, params*) + P/2 · log 2π − ½ log|H|.
@@ -29,8 +31,8 @@ def laplace(key: Array, model: Model | Target, data: Data, *, num_draws: int = 1
 
     Returns:
         Posterior with draws [S, …]; info: that of the fit, `log_q` [S] and `log_evidence` (nats), and
-        `num_nonpositive` (how many eigenvalues of H are ≤ 0). Where H is not positive definite the Gaussian does not exist:
-        the draws are NaN and `num_nonpositive` says why.
+        `num_nonpositive` (how many eigenvalues of H are ≤ 0). Where H is not positive definite the Gaussian does not
+        exist: the draws are NaN and `num_nonpositive` says why.
 
     Raises:
         ValueError: more than MAX_PARAMS parameters (a dense Hessian would not fit), or num_draws < 1.
@@ -43,13 +45,17 @@ def laplace(key: Array, model: Model | Target, data: Data, *, num_draws: int = 1
     start = density.init(init_key)
     flat, unravel = ravel_pytree(start)
     if flat.size > MAX_PARAMS:
-        raise ValueError(f"laplace: {flat.size} parameters need a dense {flat.size}² Hessian; at most {MAX_PARAMS} are supported")
+        raise ValueError(
+            f"laplace: {flat.size} parameters need a dense {flat.size}² Hessian; at most {MAX_PARAMS} are supported"
+        )
     mode, info = fit(lambda params: -density.log_joint(params, data), start)
     mode = ravel_pytree(mode)[0]
-    log_joint = lambda w: density.log_joint(unravel(w), data)  # noqa: E731
+    log_joint = lambda w: density.log_joint(unravel(w), data)
     eigenvalues, vectors = jnp.linalg.eigh(-jax.hessian(log_joint)(mode))
     noise = jax.random.normal(draw_key, (num_draws, flat.size), flat.dtype)
-    draws = mode + (noise / jnp.sqrt(eigenvalues)) @ vectors.T  # √ of a negative eigenvalue is NaN: reported, not patched
+    draws = (
+        mode + (noise / jnp.sqrt(eigenvalues)) @ vectors.T
+    )  # √ of a negative eigenvalue is NaN: reported, not patched
     log_det = jnp.sum(jnp.log(eigenvalues))
     log_two_pi = flat.size * jnp.log(2 * jnp.pi)
     info = {

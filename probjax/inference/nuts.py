@@ -1,4 +1,5 @@
-"""The No-U-Turn sampler: NumPyro's kernel under one scan of ours, so that it compiles once and runs under jit, vmap and map."""
+"""The No-U-Turn sampler: NumPyro's kernel under one scan of ours, so that it compiles once and runs under jit, vmap
+and map."""
 
 from __future__ import annotations
 
@@ -34,18 +35,21 @@ def nuts(
         key: split by chain into starting point and kernel.
         num_draws: S, over all chains together; a multiple of num_chains.
         num_warmup: steps a chain spends on adapting step size and mass, thrown away.
-        dense_mass: adapt a dense mass matrix. Default: up to MAX_DENSE parameters, where correlations cost more than algebra.
+        dense_mass: adapt a dense mass matrix. Default: up to MAX_DENSE parameters, where correlations cost more than
+            algebra.
 
     Returns:
-        Posterior with draws [S, …], chain after chain; info: `num_divergent`, `accept_prob` (mean), `num_leapfrog` (total),
-        `max_rhat` (split R̂ over parameters), `step_size` [C]. R̂ is 1 for one chain only if its halves agree.
+        Posterior with draws [S, …], chain after chain; info: `num_divergent`, `accept_prob` (mean), `num_leapfrog`
+        (total), `max_rhat` (split R̂ over parameters), `step_size` [C]. R̂ is 1 for one chain only if its halves agree.
 
     Raises:
         ValueError: num_draws is not a positive multiple of num_chains.
     """
     check_inputs(model, data)
     if num_chains < 1 or num_draws < num_chains or num_draws % num_chains:
-        raise ValueError(f"num_draws is {num_draws} and num_chains {num_chains}; num_draws must be a positive multiple of num_chains")
+        raise ValueError(
+            f"num_draws is {num_draws} and num_chains {num_chains}; num_draws must be a positive multiple of num_chains"
+        )
     density = target(model)
     flat, unravel = ravel_pytree(density.init(key))
     dense = flat.size <= MAX_DENSE if dense_mass is None else dense_mass
@@ -54,7 +58,9 @@ def nuts(
     def chain(key):
         init_key, kernel_key = jax.random.split(key)
         kernel = NUTS(
-            potential_fn=lambda w: -density.log_joint(unravel(w), data), dense_mass=dense, target_accept_prob=target_accept
+            potential_fn=lambda w: -density.log_joint(unravel(w), data),
+            dense_mass=dense,
+            target_accept_prob=target_accept,
         )
         start = ravel_pytree(density.init(init_key))[0]
         state = kernel.init(kernel_key, num_warmup, start, (), {})

@@ -1,7 +1,9 @@
-"""Stochastic variational inference with NumPyro's guides over the flattened parameters; `mean_field` and `full_rank` differ by guide.
+"""Stochastic variational inference with NumPyro's guides over the flattened parameters; `mean_field` and `full_rank`
+differ by guide.
 
-The optimiser works in coordinates whitened at the mode. Both families are closed under the maps used (a rescaling of each
-coordinate for mean-field, any linear map for full-rank), so the optimum is the same distribution; only the path is shorter.
+The optimiser works in coordinates whitened at the mode. Both families are closed under the maps used (a rescaling of
+each coordinate for mean-field, any linear map for full-rank), so the optimum is the same distribution; only the path is
+shorter.
 """
 
 from __future__ import annotations
@@ -35,9 +37,11 @@ def mean_field(
     learning_rate: float = 0.02,
     num_particles: int = 8,
 ) -> Posterior:
-    """q(params) = Π N(mⱼ, sⱼ²) maximising the ELBO E_q[log p(y, params) − log q] (Jordan et al. 1999; Kingma & Welling 2014).
+    """q(params) = Π N(mⱼ, sⱼ²) maximising the ELBO E_q[log p(y, params) − log q] (Jordan et al. 1999; Kingma &
+    Welling 2014).
 
-    On a Gaussian posterior with precision Λ the optimum has sⱼ² = 1/Λⱼⱼ: never wider than the truth (Bishop 2006 §10.1.2).
+    On a Gaussian posterior with precision Λ the optimum has sⱼ² = 1/Λⱼⱼ: never wider than the truth (Bishop 2006
+    §10.1.2).
 
     Args:
         key: split by purpose into start, optimisation and draws.
@@ -46,8 +50,9 @@ def mean_field(
         num_particles: Monte-Carlo samples of the ELBO a step.
 
     Returns:
-        Posterior with draws [S, …]; info: `elbo` (nats, mean over the last quarter), `elbo_drift` (last eighth minus the one
-        before) with its standard error `elbo_drift_se`, `converged` (drift within 4 standard errors + 0.01 nats), `log_q` [S].
+        Posterior with draws [S, …]; info: `elbo` (nats, mean over the last quarter), `elbo_drift` (last eighth minus
+        the one before) with its standard error `elbo_drift_se`, `converged` (drift within 4 standard errors + 0.01
+        nats), `log_q` [S].
     """
     settings = (num_draws, num_steps, learning_rate, num_particles)
     return _svi(key, model, data, AutoNormal, _diagonal_whitening, *settings)
@@ -63,7 +68,8 @@ def full_rank(
     learning_rate: float = 0.02,
     num_particles: int = 8,
 ) -> Posterior:
-    """q(params) = N(m, LLᵀ) maximising the ELBO, L lower triangular (Kucukelbir et al. 2017). Exact on Gaussian posteriors.
+    """q(params) = N(m, LLᵀ) maximising the ELBO, L lower triangular (Kucukelbir et al. 2017). Exact on Gaussian
+    posteriors.
 
     Args and Returns: as `mean_field`.
     """
@@ -78,9 +84,9 @@ def _svi(key, model, data, guide_class, whitening, num_draws, num_steps, learnin
     init_key, svi_key, draw_key = jax.random.split(key, 3)
     density = target(model)
     start, unravel = ravel_pytree(density.init(init_key))
-    log_joint = lambda w: density.log_joint(unravel(w), data)  # noqa: E731
+    log_joint = lambda w: density.log_joint(unravel(w), data)
     origin, scale = whitening(log_joint, start)
-    log_joint_white = lambda u: log_joint(origin + scale @ u if scale.ndim == 2 else origin + scale * u)  # noqa: E731
+    log_joint_white = lambda u: log_joint(origin + scale @ u if scale.ndim == 2 else origin + scale * u)
 
     def program():
         u = numpyro.sample("u", ImproperUniform(constraints.real_vector, (), (start.size,)))
@@ -131,7 +137,8 @@ def _log_abs_det(scale):
 
 
 def _curvature(log_joint, start):
-    """Mode and eigen-decomposition of −∇² log p there, eigenvalues made positive: it only sets coordinates, never the answer."""
+    """Mode and eigen-decomposition of −∇² log p there, eigenvalues made positive: it only sets coordinates, never
+    the answer."""
     mode, _ = lbfgs(lambda w: -log_joint(w), start)
     return mode, -jax.hessian(log_joint)(mode)
 

@@ -1,4 +1,5 @@
-"""Closed forms: Bayesian linear regression, Beta–Bernoulli, Gamma–Poisson, Dirichlet–categorical (Gelman et al. 2013 §§2–3, 14)."""
+"""Closed forms: Bayesian linear regression, Beta–Bernoulli, Gamma–Poisson, Dirichlet–categorical (Gelman et al. 2013
+§§2–3, 14)."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def linear_posterior(design, y, noise_scale, prior_scale):
 
 
 def linear_regression(names, design, y, noise_scale, prior_scale, queries, new_design, new_y) -> Reference:
-    """Queries `queries @ w` of Bayesian linear regression with known noise; second method: the n×n (function-space) form."""
+    """Queries `queries @ w` of Bayesian linear regression with known noise; second method: the n×n (function-space)
+    form."""
     mean, precision = linear_posterior(design, y, noise_scale, prior_scale)
     primal = gaussian_pushforward(names, mean, np.linalg.inv(precision), queries, new_design, new_y, noise_scale)
     prior_covariance = np.diag(np.broadcast_to(np.asarray(prior_scale, float) ** 2, design.shape[1:]))
@@ -30,18 +32,23 @@ def linear_regression(names, design, y, noise_scale, prior_scale, queries, new_d
     dual = gaussian_pushforward(names, gain @ y, covariance, queries, new_design, new_y, noise_scale)
     gap = difference_in_sd(primal, dual)
     evidence = float(stats.multivariate_normal.logpdf(y, np.zeros(len(y)), kernel))
-    certificate = Certificate(gap, "closed form in weight space; rounding bounded by the second method", "function-space (n×n) form", gap)
+    certificate = Certificate(
+        gap, "closed form in weight space; rounding bounded by the second method", "function-space (n×n) form", gap
+    )
     return primal._replace(log_evidence=evidence, certificate=certificate)
 
 
 def gaussian_pushforward(names, mean, covariance, queries, new_design, new_y, noise_scale) -> Reference:
     """Linear queries and predictions when w ~ N(mean, covariance)."""
     spread = new_design @ covariance @ new_design.T + noise_scale**2 * np.eye(len(new_y))
-    return gaussian_reference(names, queries @ mean, queries @ covariance @ queries.T, new=(new_y, new_design @ mean, spread))
+    return gaussian_reference(
+        names, queries @ mean, queries @ covariance @ queries.T, new=(new_y, new_design @ mean, spread)
+    )
 
 
 def normal_inverse_gamma(names, design, y, prior_scale, shape, rate, queries, new_design, new_y) -> Reference:
-    """w | σ² ~ N(0, σ²τ²I), σ² ~ InvGamma(shape, rate): w is Student-t with 2aₙ degrees of freedom, σ² stays inverse gamma.
+    """w | σ² ~ N(0, σ²τ²I), σ² ~ InvGamma(shape, rate): w is Student-t with 2aₙ degrees of freedom, σ² stays inverse
+    gamma.
 
     The queries are `queries @ w` and, last, log σ.
     """
@@ -54,10 +61,12 @@ def normal_inverse_gamma(names, design, y, prior_scale, shape, rate, queries, ne
     covariance[:-1, :-1] = scale * a / (a - 1)
     covariance[-1, -1] = polygamma(1, a) / 4  # Var[log σ²] = ψ′(a); w and log σ are uncorrelated by symmetry of w | σ²
     log_sd = (np.log(b) - digamma(a)) / 2
-    quantile = lambda p: 0.5 * np.log(stats.invgamma.ppf(p, a, scale=b))  # noqa: E731
+    quantile = lambda p: 0.5 * np.log(stats.invgamma.ppf(p, a, scale=b))
     new_scale = b / a * (np.eye(len(new_y)) + new_design @ np.linalg.solve(precision, new_design.T))
     prior = 0.5 * np.linalg.slogdet(prior_scale**2 * precision)[1]
-    evidence = shape * np.log(rate) - a * np.log(b) + gammaln(a) - gammaln(shape) - len(y) / 2 * np.log(2 * np.pi) - prior
+    evidence = (
+        shape * np.log(rate) - a * np.log(b) + gammaln(a) - gammaln(shape) - len(y) / 2 * np.log(2 * np.pi) - prior
+    )
     centre = queries @ mean
     return Reference(
         names=(*names, "log_scale"),
@@ -99,7 +108,13 @@ def gamma_poisson(shape, rate, y, new_y) -> Reference:
     post = stats.gamma(a, scale=1 / b)
     covariance = np.array([[post.var(), 1 / b], [1 / b, polygamma(1, a)]])
     q05, q95 = (np.array([q, np.log(q)]) for q in post.ppf([0.05, 0.95]))
-    evidence = lambda a, b, y: a * np.log(b) - (a + np.sum(y)) * np.log(b + len(y)) + gammaln(a + np.sum(y)) - gammaln(a) - gammaln(y + 1).sum()  # noqa: E731
+    evidence = lambda a, b, y: (
+        a * np.log(b)
+        - (a + np.sum(y)) * np.log(b + len(y))
+        + gammaln(a + np.sum(y))
+        - gammaln(a)
+        - gammaln(y + 1).sum()
+    )
     return Reference(
         names=("rate", "log_rate"),
         mean=np.array([post.mean(), digamma(a) - np.log(b)]),
@@ -116,12 +131,12 @@ def gamma_poisson(shape, rate, y, new_y) -> Reference:
 
 def dirichlet_categorical(concentration, y, new_y) -> Reference:
     """p ~ Dirichlet(α), y ~ Categorical(p). Queries: p₁ … p_K, each Beta(αₖ, Σα − αₖ)."""
-    count = lambda labels: np.bincount(labels, minlength=len(concentration))  # noqa: E731
+    count = lambda labels: np.bincount(labels, minlength=len(concentration))
     prior, alpha = np.asarray(concentration, float), concentration + count(y)
     total = alpha.sum()
     mean = alpha / total
     covariance = (np.diag(mean) - np.outer(mean, mean)) / (total + 1)
-    log_beta = lambda a: gammaln(a).sum() - gammaln(a.sum())  # noqa: E731
+    log_beta = lambda a: gammaln(a).sum() - gammaln(a.sum())
     return Reference(
         names=tuple(f"p[{k}]" for k in range(len(alpha))),
         mean=mean,

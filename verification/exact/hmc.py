@@ -1,4 +1,5 @@
-"""A plain Hamiltonian Monte Carlo in NumPy, many chains at once: the second sampler for references that no closed form reaches."""
+"""A plain Hamiltonian Monte Carlo in NumPy, many chains at once: the second sampler for references that no closed
+form reaches."""
 
 from __future__ import annotations
 
@@ -19,11 +20,13 @@ def hmc(
     step_size: float = 0.2,
     path_length: float = 1.6,
 ) -> tuple[np.ndarray, float]:
-    """Fixed-metric HMC with jittered paths (Neal 2011 §3.2) in coordinates θ = mode + Lz, where the posterior is near N(0, I).
+    """Fixed-metric HMC with jittered paths (Neal 2011 §3.2) in coordinates θ = mode + Lz, where the posterior is near
+    N(0, I).
 
     Args:
         log_density_and_grad: [C, D] -> ([C], [C, D]).
-        step_size, path_length: of a trajectory, in posterior sd; both are jittered by ±20% at each step to avoid periods.
+        step_size, path_length: of a trajectory, in posterior sd; both are jittered by ±20% at each step to avoid
+            periods.
 
     Returns:
         draws [num_draws, C, D] and the mean acceptance rate.

@@ -1,8 +1,9 @@
 """A real neural network solved exactly: one hidden tanh unit, f(x) = a·tanh(wx + b) + c with Gaussian noise and priors.
 
-Given the hidden weights (w, b) the output weights (a, c) are a Bayesian linear regression in closed form, so the posterior is a
-mixture of Gaussians over the (w, b) plane, integrated by a 2-D rule over the whole support of the prior. (w, b, a) and
-(−w, −b, −a) are the same function with the same density, so the half-plane w ≥ 0 holds half of everything.
+Given the hidden weights (w, b) the output weights (a, c) are a Bayesian linear regression in closed form, so the
+posterior is a mixture of Gaussians over the (w, b) plane, integrated by a 2-D rule over the whole support of the prior.
+(w, b, a) and (−w, −b, −a) are the same function with the same density, so the half-plane w ≥ 0 holds half of
+everything.
 """
 
 from __future__ import annotations
@@ -74,20 +75,37 @@ def _solve(net: OneUnit, query_x, new_x, new_y, kind, nodes) -> Reference:
     predictive = logsumexp(conditional(augmented, hidden)[0] + log_cell) - evidence
     keep = log_weights > log_weights.max() - 60  # what is left out weighs less than 1e-20
     weights = np.exp(log_weights[keep] - evidence)
-    features = np.stack([np.tanh(hidden[keep, :1] * query_x + hidden[keep, 1:]), np.ones((keep.sum(), len(query_x)))], -1)
+    features = np.stack(
+        [np.tanh(hidden[keep, :1] * query_x + hidden[keep, 1:]), np.ones((keep.sum(), len(query_x)))], -1
+    )
     f_mean = np.einsum("mqk,mk->mq", features, mean[keep])
     f_cov = np.einsum("mqk,mkl,mpl->mqp", features, covariance[keep], features)
     centre = weights @ f_mean
     centred = f_mean - centre
     total = np.tensordot(weights, f_cov, 1) + centred.T @ (weights[:, None] * centred)
     sds = np.sqrt(np.diagonal(f_cov, axis1=1, axis2=2))
-    q05, q95 = (np.array([mixture_quantile(weights, f_mean[:, q], sds[:, q], p) for q in range(len(query_x))]) for p in (0.05, 0.95))
+    q05, q95 = (
+        np.array([mixture_quantile(weights, f_mean[:, q], sds[:, q], p) for q in range(len(query_x))])
+        for p in (0.05, 0.95)
+    )
     names = tuple(f"f({x:g})" for x in query_x)
-    return Reference(names, centre, np.sqrt(np.diag(total)), q05, q95, correlation(total), float(predictive), len(new_y), float(evidence), None)
+    return Reference(
+        names,
+        centre,
+        np.sqrt(np.diag(total)),
+        q05,
+        q95,
+        correlation(total),
+        float(predictive),
+        len(new_y),
+        float(evidence),
+        None,
+    )
 
 
 def one_unit_network(net: OneUnit, query_x, new_x, new_y, nodes: int = 601) -> Reference:
-    """Exact posterior of f at `query_x` and joint log predictive of (new_x, new_y). Second rule: Gauss–Legendre on as many nodes."""
+    """Exact posterior of f at `query_x` and joint log predictive of (new_x, new_y). Second rule: Gauss–Legendre on
+    as many nodes."""
     args = (np.asarray(query_x, float), np.asarray(new_x, float), np.asarray(new_y, float))
     fine = _solve(net, *args, "trapezoid", nodes)
     gap = difference_in_sd(fine, _solve(net, *args, "trapezoid", (3 * nodes) // 4 | 1))
@@ -97,8 +115,8 @@ def one_unit_network(net: OneUnit, query_x, new_x, new_y, nodes: int = 601) -> R
 
 
 def one_unit_sampler(net: OneUnit, nodes: int = 1201):
-    """(rng, S) -> exact draws of (w, b, a, c), [S, 4]: a grid cell by its weight, a point in it corrected by rejection, (a, c) from
-    their Gaussian given it. The grid is computed at the first call."""
+    """(rng, S) -> exact draws of (w, b, a, c), [S, 4]: a grid cell by its weight, a point in it corrected by
+    rejection, (a, c) from their Gaussian given it. The grid is computed at the first call."""
     step = 2 * BOX / (nodes - 1) * np.array(net.scales[:2])
     grid: list[np.ndarray] = []
 
@@ -115,10 +133,14 @@ def one_unit_sampler(net: OneUnit, nodes: int = 1201):
             points = hidden[cells] + step * rng.uniform(-0.5, 0.5, (len(cells), 2))
             log_ratio = conditional(net, points)[0] - log_weights[cells]
             if log_ratio.max() > np.log(LARGEST_RATIO):
-                raise ArithmeticError(f"the grid of {nodes} nodes is too coarse to draw from: density ratio {np.exp(log_ratio.max()):.2f}")
+                raise ArithmeticError(
+                    f"the grid of {nodes} nodes is too coarse to draw from: density ratio {np.exp(log_ratio.max()):.2f}"
+                )
             accepted.append(points[np.log(rng.uniform(size=len(cells))) < log_ratio - np.log(LARGEST_RATIO)])
             num += len(accepted[-1])
-        points = np.concatenate(accepted)[:num_draws] * rng.choice([-1.0, 1.0], (num_draws, 1))  # either sign of the symmetry
+        points = np.concatenate(accepted)[:num_draws] * rng.choice(
+            [-1.0, 1.0], (num_draws, 1)
+        )  # either sign of the symmetry
         _, mean, covariance = conditional(net, points)
         noise = rng.standard_normal((num_draws, 2))
         return np.column_stack([points, mean + np.einsum("mkl,ml->mk", np.linalg.cholesky(covariance), noise)])

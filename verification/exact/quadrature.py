@@ -1,7 +1,7 @@
 """Tensor trapezoid rules in coordinates whitened at the mode, and the quantiles that go with them.
 
-On a smooth density that has decayed to nothing at the edges the trapezoid rule converges geometrically (Trefethen & Weideman
-2014), so two resolutions that agree certify the answer.
+On a smooth density that has decayed to nothing at the edges the trapezoid rule converges geometrically (Trefethen &
+Weideman 2014), so two resolutions that agree certify the answer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ LogDensity = Callable[[np.ndarray], np.ndarray]  # [M, D] -> [M]
 
 def mode_and_factor(log_density: LogDensity, start) -> tuple[np.ndarray, np.ndarray]:
     """The mode and a factor L of the inverse curvature there (LLᵀ ≈ H⁻¹): they set coordinates, not answers."""
-    single = lambda theta: -float(log_density(theta[None])[0])  # noqa: E731
+    single = lambda theta: -float(log_density(theta[None])[0])
     mode = optimize.minimize(single, np.asarray(start, float), method="BFGS", options={"gtol": 1e-6}).x
-    mode = optimize.minimize(single, mode, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9, "maxiter": 2000}).x
+    mode = optimize.minimize(
+        single, mode, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9, "maxiter": 2000}
+    ).x
     step = 1e-4 * np.maximum(1e-2, np.abs(mode)) * np.eye(len(mode))
-    shifts = np.array([[single(mode + a + b) - single(mode + a - b) - single(mode - a + b) + single(mode - a - b) for b in step] for a in step])
+    shifts = np.array(
+        [
+            [single(mode + a + b) - single(mode + a - b) - single(mode - a + b) + single(mode - a - b) for b in step]
+            for a in step
+        ]
+    )
     hessian = shifts / (4 * np.outer(step.diagonal(), step.diagonal()))
     eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     return mode, vectors / np.sqrt(np.maximum(eigenvalues, 1e-8 * eigenvalues.max()))
@@ -42,7 +49,10 @@ def tensor_grid(log_density: LogDensity, mode, factor, nodes: int, half_width: f
     z = np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), -1).reshape(-1, dim)
     log_width = np.stack(np.meshgrid(*[np.log(width)] * dim, indexing="ij"), -1).reshape(-1, dim).sum(1)
     points = mode + z @ factor.T
-    values = np.concatenate([log_density(block) for block in np.array_split(points, max(1, len(points) // 8192))]) + log_width
+    values = (
+        np.concatenate([log_density(block) for block in np.array_split(points, max(1, len(points) // 8192))])
+        + log_width
+    )
     total = logsumexp(values)
     return axis, points, np.exp(values - total), total + np.linalg.slogdet(factor)[1]
 
@@ -50,27 +60,39 @@ def tensor_grid(log_density: LogDensity, mode, factor, nodes: int, half_width: f
 def sinc_quantile(axis: np.ndarray, weights: np.ndarray, p: float) -> float:
     """The p-quantile of a density known at the nodes of a uniform grid, `weights` ∝ its values there.
 
-    The CDF is the integral of the sinc interpolant, Σₖ wₖ(½ + Si(π(x − xₖ)/h)/π) (Stenger 1993): as accurate as the trapezoid sum.
+    The CDF is the integral of the sinc interpolant, Σₖ wₖ(½ + Si(π(x − xₖ)/h)/π) (Stenger 1993): as accurate as the
+    trapezoid sum.
     """
     weights, h = weights / weights.sum(), axis[1] - axis[0]
-    cdf = lambda x: float(weights @ (0.5 + sici(np.pi * (x - axis) / h)[0] / np.pi)) - p  # noqa: E731
+    cdf = lambda x: float(weights @ (0.5 + sici(np.pi * (x - axis) / h)[0] / np.pi)) - p
     crossing = int(np.searchsorted(np.cumsum(weights), p))
-    return optimize.brentq(cdf, axis[max(crossing - 3, 0)], axis[min(crossing + 3, len(axis) - 1)], xtol=1e-14, rtol=1e-14)
+    return optimize.brentq(
+        cdf, axis[max(crossing - 3, 0)], axis[min(crossing + 3, len(axis) - 1)], xtol=1e-14, rtol=1e-14
+    )
 
 
 def mixture_quantile(weights, means, sds, p: float) -> float:
     """The p-quantile of Σ wₘ N(meanₘ, sdₘ²)."""
     centre, spread = weights @ means, np.sqrt(weights @ (sds**2 + (means - weights @ means) ** 2))
-    cdf = lambda x: float(weights @ ndtr((x - means) / sds)) - p  # noqa: E731
+    cdf = lambda x: float(weights @ ndtr((x - means) / sds)) - p
     return optimize.brentq(cdf, centre - 12 * spread, centre + 12 * spread, xtol=1e-13 * spread + 1e-300, rtol=1e-14)
 
 
 def linear_queries(
-    names, log_density: LogDensity, start, queries, *, log_new: LogDensity | None = None, num_new=0, nodes=33, half_width=7.0, proper=True
+    names,
+    log_density: LogDensity,
+    start,
+    queries,
+    *,
+    log_new: LogDensity | None = None,
+    num_new=0,
+    nodes=33,
+    half_width=7.0,
+    proper=True,
 ) -> Reference:
-    """Exact summaries of the linear queries cᵀθ by tensor quadrature in D ≤ 3 dimensions; for each one the grid is turned so that its
-    first axis runs along the query. The certificate compares two resolutions and two box sizes; the second method is a Gauss–Legendre
-    rule, for everything but the quantiles.
+    """Exact summaries of the linear queries cᵀθ by tensor quadrature in D ≤ 3 dimensions; for each one the grid is
+    turned so that its first axis runs along the query. The certificate compares two resolutions and two box sizes; the
+    second method is a Gauss–Legendre rule, for everything but the quantiles.
 
     Args:
         queries: [Q, D].
@@ -79,11 +101,15 @@ def linear_queries(
     """
     mode, factor = mode_and_factor(log_density, start)
     fine = _linear_queries(names, log_density, mode, factor, queries, log_new, num_new, nodes, half_width)
-    coarse = _linear_queries(names, log_density, mode, factor, queries, log_new, num_new, (3 * nodes) // 4 | 1, half_width - 0.5)
+    coarse = _linear_queries(
+        names, log_density, mode, factor, queries, log_new, num_new, (3 * nodes) // 4 | 1, half_width - 0.5
+    )
     gap = difference_in_sd(fine, coarse)
     legendre = _legendre_check(fine, log_density, mode, factor, queries, log_new, nodes + 16, half_width)
     found = f"trapezoid {nodes} nodes a dimension against {(3 * nodes) // 4 | 1} on a smaller box"
-    certificate = Certificate(gap, found, f"Gauss–Legendre {nodes + 16} nodes a dimension", difference_in_sd(fine, legendre))
+    certificate = Certificate(
+        gap, found, f"Gauss–Legendre {nodes + 16} nodes a dimension", difference_in_sd(fine, legendre)
+    )
     return fine._replace(certificate=certificate, log_evidence=fine.log_evidence if proper else None)
 
 
@@ -94,7 +120,9 @@ def _legendre_check(fine, log_density, mode, factor, queries, log_new, nodes, ha
     covariance = (values - mean).T @ (weights[:, None] * (values - mean))
     log_predictive = None if log_new is None else float(np.log(weights @ np.exp(log_new(points))))
     corr = correlation(covariance)
-    return fine._replace(mean=mean, sd=np.sqrt(np.diag(covariance)), q05=None, q95=None, corr=corr, log_predictive=log_predictive)
+    return fine._replace(
+        mean=mean, sd=np.sqrt(np.diag(covariance)), q05=None, q95=None, corr=corr, log_predictive=log_predictive
+    )
 
 
 def _linear_queries(names, log_density, mode, factor, queries, log_new, num_new, nodes, half_width):
@@ -111,7 +139,7 @@ def _linear_queries(names, log_density, mode, factor, queries, log_new, num_new,
     centred = points @ np.transpose(queries) - mean
     log_predictive = None
     if log_new is not None:
-        both = lambda theta: log_density(theta) + log_new(theta)  # noqa: E731
+        both = lambda theta: log_density(theta) + log_new(theta)
         log_predictive = float(tensor_grid(both, *mode_and_factor(both, mode), nodes, half_width)[3] - evidence)
     corr = correlation(centred.T @ (weights[:, None] * centred))
     return Reference(tuple(names), mean, sd, q05, q95, corr, log_predictive, num_new, float(evidence), None)
@@ -124,7 +152,9 @@ def _aligned(factor, query):
     return factor @ (basis * np.sign(basis[:, 0] @ direction))
 
 
-def increasing_queries(names, log_density: LogDensity, start: float, functions, *, log_new=None, num_new=0, nodes=201, half_width=14.0) -> Reference:
+def increasing_queries(
+    names, log_density: LogDensity, start: float, functions, *, log_new=None, num_new=0, nodes=201, half_width=14.0
+) -> Reference:
     """Exact summaries of increasing functions of one unconstrained parameter, from `log_density([M, 1]) -> [M]`."""
     mode, factor = mode_and_factor(log_density, [start])
     axis, points, weights, evidence = tensor_grid(log_density, mode, factor, nodes, half_width)
@@ -134,4 +164,15 @@ def increasing_queries(names, log_density: LogDensity, start: float, functions, 
     at = [mode[0] + factor[0, 0] * sinc_quantile(axis, weights, p) for p in (0.05, 0.95)]
     q05, q95 = (np.array([g(u) for g in functions]) for u in at)
     predictive = None if log_new is None else float(np.log(weights @ np.exp(log_new(points))))
-    return Reference(tuple(names), mean, np.sqrt(np.diag(covariance)), q05, q95, correlation(covariance), predictive, num_new, float(evidence), None)
+    return Reference(
+        tuple(names),
+        mean,
+        np.sqrt(np.diag(covariance)),
+        q05,
+        q95,
+        correlation(covariance),
+        predictive,
+        num_new,
+        float(evidence),
+        None,
+    )

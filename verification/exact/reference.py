@@ -66,12 +66,22 @@ def gaussian_reference(names, mean, covariance, *, new=None, log_evidence=None, 
     log_predictive = None if new is None else float(multivariate_normal.logpdf(new[0], new[1], new[2]))
     num_new = 0 if new is None else len(new[0])
     return Reference(
-        tuple(names), mean, sd, mean - Z95 * sd, mean + Z95 * sd, correlation(covariance), log_predictive, num_new, log_evidence, certificate
+        tuple(names),
+        mean,
+        sd,
+        mean - Z95 * sd,
+        mean + Z95 * sd,
+        correlation(covariance),
+        log_predictive,
+        num_new,
+        log_evidence,
+        certificate,
     )
 
 
 def difference_in_sd(a: Reference, b: Reference) -> float:
-    """The largest difference of two answers over means, sds, quantiles (in sd of `a`), correlations and log predictive (nats)."""
+    """The largest difference of two answers over means, sds, quantiles (in sd of `a`), correlations and log
+    predictive (nats)."""
     gaps = [0.0]
     for field in ("mean", "sd", "q05", "q95"):
         left, right = getattr(a, field), getattr(b, field)

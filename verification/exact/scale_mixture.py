@@ -1,4 +1,5 @@
-"""Gaussian parameters given one scale: integrate the Gaussian part in closed form and the scale by a fine trapezoid in its logarithm."""
+"""Gaussian parameters given one scale: integrate the Gaussian part in closed form and the scale by a fine trapezoid
+in its logarithm."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ Conditional = Callable[[float], tuple[float, np.ndarray, np.ndarray]]  # u -> lo
 def scale_mixture(
     names, conditional: Conditional, low: float, high: float, *, of_scale: Callable = np.exp, nodes=801, proper=True
 ) -> Reference:
-    """Posterior of Q linear queries and, last, of `of_scale(u)`, where θ | u is Gaussian and u = log scale has weight exp(log weight) du.
+    """Posterior of Q linear queries and, last, of `of_scale(u)`, where θ | u is Gaussian and u = log scale has weight
+    exp(log weight) du.
 
-    Means and covariances by total expectation; quantiles of a linear query are those of a Gaussian mixture, of the scale by the sinc
-    CDF. The certificate compares the grid with its every second node.
+    Means and covariances by total expectation; quantiles of a linear query are those of a Gaussian mixture, of the
+    scale by the sinc CDF. The certificate compares the grid with its every second node.
 
     Args:
         conditional: u -> log p(u, data), mean and covariance of the queries given u.
@@ -34,7 +36,9 @@ def scale_mixture(
     gap = max(difference_in_sd(fine, coarse), float(edge))
     found = f"trapezoid in log scale, {nodes} nodes against {len(u[::2])}, and the weight at the edges"
     second = _legendre_moments(fine, conditional, low, high, of_scale, nodes // 2)
-    certificate = Certificate(gap, found, f"Gauss–Legendre, {nodes // 2} nodes (means and sds)", difference_in_sd(fine, second))
+    certificate = Certificate(
+        gap, found, f"Gauss–Legendre, {nodes // 2} nodes (means and sds)", difference_in_sd(fine, second)
+    )
     return fine._replace(certificate=certificate, log_evidence=fine.log_evidence if proper else None)
 
 
@@ -62,16 +66,29 @@ def _summaries(names, u, log_weights, means, covariances, of_scale):
     sds = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
     kept = weights > 1e-18
     quantiles = [
-        [mixture_quantile(weights[kept], means[kept, q], sds[kept, q], p) for q in range(means.shape[1])] + [of_scale(sinc_quantile(u, weights, p))]
+        [mixture_quantile(weights[kept], means[kept, q], sds[kept, q], p) for q in range(means.shape[1])]
+        + [of_scale(sinc_quantile(u, weights, p))]
         for p in (0.05, 0.95)
     ]
     evidence = float(total + np.log(u[1] - u[0]))
     sd = np.sqrt(np.diag(covariance))
-    return Reference(tuple(names), mean, sd, *map(np.array, quantiles), correlation(covariance), None, 0, evidence, None)
+    return Reference(
+        tuple(names), mean, sd, *map(np.array, quantiles), correlation(covariance), None, 0, evidence, None
+    )
 
 
 def linear_regression_unknown_noise(
-    names, design, y, log_prior_log_scale: Callable, low, high, *, prior_precision=0.0, queries=None, of_scale=np.exp, nodes=801
+    names,
+    design,
+    y,
+    log_prior_log_scale: Callable,
+    low,
+    high,
+    *,
+    prior_precision=0.0,
+    queries=None,
+    of_scale=np.exp,
+    nodes=801,
 ) -> Reference:
     """y ~ N(Xβ, σ²), β flat or N(0, 1/prior_precision), any prior on σ given as the log-density of u = log σ.
 
@@ -87,7 +104,9 @@ def linear_regression_unknown_noise(
         log_det = np.linalg.slogdet(precision)[1]
         proper = 0.5 * len(gram) * np.log(prior_precision) if prior_precision else 0.5 * len(gram) * np.log(2 * np.pi)
         residual = np.sum((y - design @ mean) ** 2) / variance + prior_precision * mean @ mean
-        log_weight = -n * (u + 0.5 * np.log(2 * np.pi)) - 0.5 * residual - 0.5 * log_det + proper + log_prior_log_scale(u)
+        log_weight = (
+            -n * (u + 0.5 * np.log(2 * np.pi)) - 0.5 * residual - 0.5 * log_det + proper + log_prior_log_scale(u)
+        )
         return log_weight, queries @ mean, queries @ np.linalg.solve(precision, queries.T)
 
     return scale_mixture(names, conditional, low, high, of_scale=of_scale, nodes=nodes, proper=bool(prior_precision))
@@ -107,8 +126,12 @@ def eight_schools(y, sigma, mu_scale=5.0, tau_scale=5.0, nodes=1601) -> Referenc
         marginal = prior + np.diag(variance)
         with_mu = np.vstack([prior, np.full(num, mu_scale**2)])  # Cov[(θ, μ), y]
         gain = np.linalg.solve(marginal, with_mu.T).T
-        joint = np.block([[prior, np.full((num, 1), mu_scale**2)], [np.full((1, num), mu_scale**2), np.full((1, 1), mu_scale**2)]])
-        log_likelihood = -0.5 * (y @ np.linalg.solve(marginal, y) + np.linalg.slogdet(marginal)[1] + num * np.log(2 * np.pi))
+        joint = np.block(
+            [[prior, np.full((num, 1), mu_scale**2)], [np.full((1, num), mu_scale**2), np.full((1, 1), mu_scale**2)]]
+        )
+        log_likelihood = -0.5 * (
+            y @ np.linalg.solve(marginal, y) + np.linalg.slogdet(marginal)[1] + num * np.log(2 * np.pi)
+        )
         log_prior = np.log(2 / np.pi) - np.log(tau_scale) - np.log1p((tau / tau_scale) ** 2) + u
         return log_likelihood + log_prior, gain @ y, joint - gain @ with_mu.T
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from verification.problems.logistic import breast_cancer, breast_cancer_pc
 from verification.problems.conjugate import beta_bernoulli, dirichlet_categorical, gamma_poisson
+from verification.problems.logistic import breast_cancer, breast_cancer_pc
 from verification.problems.network import network_one_unit
 from verification.problems.regression import diabetes, diabetes_noise, linear_small
 from verification.types import Problem

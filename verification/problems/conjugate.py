@@ -1,4 +1,5 @@
-"""Beta–Bernoulli, Gamma–Poisson and Dirichlet–categorical: one rate, one probability vector, each on an unconstrained scale."""
+"""Beta–Bernoulli, Gamma–Poisson and Dirichlet–categorical: one rate, one probability vector, each on an
+unconstrained scale."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ def beta_bernoulli() -> Problem:
     a, b, y, new_y = 1.0, 1.0, np.r_[1.0, np.zeros(18)], np.array([1.0, 0, 0, 1, 0])
     prior = Prior(Partial(_beta_log_prob, a=a, b=b), Partial(_beta_sample, a=a, b=b))
     model = Model(*constant_network(), prior=prior, likelihood=likelihoods.bernoulli())
-    density = lambda u: (a + 1) * np.log(expit(u[:, 0])) + (b + 18) * np.log(expit(-u[:, 0]))  # noqa: E731
-    new = lambda u: 2 * np.log(expit(u[:, 0])) + 3 * np.log(expit(-u[:, 0]))  # noqa: E731
+    density = lambda u: (a + 1) * np.log(expit(u[:, 0])) + (b + 18) * np.log(expit(-u[:, 0]))
+    new = lambda u: 2 * np.log(expit(u[:, 0])) + 3 * np.log(expit(-u[:, 0]))
     reference = conjugate.beta_bernoulli(a, b, y, new_y)
     second = quadrature.increasing_queries(reference.names, density, -2.2, (expit, lambda u: u), log_new=new, num_new=5)
     return Problem(
@@ -66,8 +67,8 @@ def gamma_poisson() -> Problem:
     prior = Prior(Partial(_gamma_log_prob, shape=shape, rate=rate), Partial(_gamma_sample, shape=shape, rate=rate))
     model = Model(*constant_network(), prior=prior, likelihood=likelihoods.poisson())
     post_shape, post_rate = shape + y.sum(), rate + len(y)
-    density = lambda u: post_shape * u[:, 0] - post_rate * np.exp(u[:, 0])  # noqa: E731
-    new = lambda u: new_y.sum() * u[:, 0] - 3 * np.exp(u[:, 0]) - np_gammaln(new_y + 1).sum()  # noqa: E731
+    density = lambda u: post_shape * u[:, 0] - post_rate * np.exp(u[:, 0])
+    new = lambda u: new_y.sum() * u[:, 0] - 3 * np.exp(u[:, 0]) - np_gammaln(new_y + 1).sum()
     reference = conjugate.gamma_poisson(shape, rate, y, new_y)
     second = quadrature.increasing_queries(reference.names, density, 0.0, (np.exp, lambda u: u), log_new=new, num_new=3)
     return Problem(
@@ -97,7 +98,8 @@ def _rate_query(u):
 
 
 def dirichlet_categorical() -> Problem:
-    """180 labels of three classes under Dirichlet(1, 1, 1); the parameters are the logits of the first two against the third."""
+    """180 labels of three classes under Dirichlet(1, 1, 1); the parameters are the logits of the first two against
+    the third."""
     alpha = np.array([1.0, 1.0, 1.0])
     y, new_y = np.repeat([0, 1, 2], [80, 60, 40]), np.array([2, 0, 0, 1])
     prior = Prior(Partial(_dirichlet_log_prob, alpha=alpha), Partial(_dirichlet_sample, alpha=alpha))
@@ -120,16 +122,21 @@ def dirichlet_categorical() -> Problem:
 
 
 def _dirichlet_by_quadrature(reference, post, new_y):
-    full = lambda u: np.column_stack([u, np.zeros(len(u))])  # noqa: E731
-    log_probs = lambda u: full(u) - np.logaddexp.reduce(full(u), axis=1, keepdims=True)  # noqa: E731
-    density = lambda u: log_probs(u) @ post  # noqa: E731
+    full = lambda u: np.column_stack([u, np.zeros(len(u))])
+    log_probs = lambda u: full(u) - np.logaddexp.reduce(full(u), axis=1, keepdims=True)
+    density = lambda u: log_probs(u) @ post
     mode, factor = quadrature.mode_and_factor(density, np.zeros(2))
     _, points, weights, _ = quadrature.tensor_grid(density, mode, factor, 161, 14.0)
     probs = np.exp(log_probs(points))
     mean = weights @ probs
     covariance = (probs - mean).T @ (weights[:, None] * (probs - mean))
     marginals = [
-        quadrature.increasing_queries(("p",), lambda u, k=k: xlogy(post[k], expit(u[:, 0])) + (post.sum() - post[k]) * np.log(expit(-u[:, 0])), 0.0, (expit,))
+        quadrature.increasing_queries(
+            ("p",),
+            lambda u, k=k: xlogy(post[k], expit(u[:, 0])) + (post.sum() - post[k]) * np.log(expit(-u[:, 0])),
+            0.0,
+            (expit,),
+        )
         for k in range(3)
     ]
     return reference._replace(

@@ -1,4 +1,5 @@
-"""Logistic regression on the breast cancer data: two principal components by quadrature, all thirty features against long runs."""
+"""Logistic regression on the breast cancer data: two principal components by quadrature, all thirty features against
+long runs."""
 
 from __future__ import annotations
 
@@ -21,14 +22,19 @@ PRIOR_SCALE = {"breast_cancer_pc": 5.0, "breast_cancer": 1.0}
 
 
 def breast_cancer_pc() -> Problem:
-    """559 rows, the first two principal components (unit variance) and an intercept, N(0, 5²) priors; 3-D quadrature."""
+    """559 rows, the first two principal components (unit variance) and an intercept, N(0, 5²) priors; 3-D
+    quadrature."""
     x, y = standardised_breast_cancer()
     scores = np.linalg.svd(x, full_matrices=False)[0][:, :2] * np.sqrt(len(x))
     probes = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [-2, 1, 1]])
     names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(-2,1)")
     density, new, start = _log_densities(with_ones(scores), y, PRIOR_SCALE["breast_cancer_pc"])
-    reference = quadrature.linear_queries(names, density, start, probes, log_new=new, num_new=len(y) - NUM_FIT, nodes=47, half_width=8.5)
-    problem = _problem("breast_cancer_pc", "breast cancer, logistic regression on 2 principal components", scores, y, probes, reference)
+    reference = quadrature.linear_queries(
+        names, density, start, probes, log_new=new, num_new=len(y) - NUM_FIT, nodes=47, half_width=8.5
+    )
+    problem = _problem(
+        "breast_cancer_pc", "breast cancer, logistic regression on 2 principal components", scores, y, probes, reference
+    )
     return problem._replace(exact_draws=_rejection_sampler(density, start), structure={"log_concave": True})
 
 
@@ -41,16 +47,24 @@ def standardised_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
 
 
 def breast_cancer() -> Problem:
-    """559 × 30 and an intercept, N(0, 1) priors, against the committed long run (`python -m verification.problems.long_run`)."""
+    """559 × 30 and an intercept, N(0, 1) priors, against the committed long run (`python -m
+    verification.problems.long_run`)."""
     x, y = standardised_breast_cancer()
     names, probes = thirty_feature_queries(x)
     stored = json.loads(LONG_RUN.read_text())
     arrays = {field: np.array(stored[field]) for field in ("mean", "sd", "q05", "q95", "corr")}
     certificate = Certificate(stored["error"], stored["found"], stored["second"], stored["agreement"], exact=False)
-    reference = Reference(tuple(names), **arrays, log_predictive=stored["log_predictive"], num_new=10, log_evidence=None, certificate=certificate)
-    return _problem("breast_cancer", "breast cancer, logistic regression on all 30 features", x, y, probes, reference)._replace(
-        structure={"log_concave": True}
+    reference = Reference(
+        tuple(names),
+        **arrays,
+        log_predictive=stored["log_predictive"],
+        num_new=10,
+        log_evidence=None,
+        certificate=certificate,
     )
+    return _problem(
+        "breast_cancer", "breast cancer, logistic regression on all 30 features", x, y, probes, reference
+    )._replace(structure={"log_concave": True})
 
 
 def thirty_feature_queries(x):
@@ -62,8 +76,8 @@ def thirty_feature_queries(x):
 def _log_densities(design, y, prior_scale):
     """Log posterior (unnormalised, prior normalised) and log p(y_new | w), both [M, D] -> [M], and a starting point."""
     signed, new_signed = ((2 * y - 1)[:, None] * design)[:NUM_FIT], ((2 * y - 1)[:, None] * design)[NUM_FIT:]
-    log_prior = lambda w: -0.5 * np.sum((w / prior_scale) ** 2 + np.log(2 * np.pi * prior_scale**2), axis=1)  # noqa: E731
-    density = lambda w: _sum_log_sigmoid(w @ signed.T) + log_prior(w)  # noqa: E731
+    log_prior = lambda w: -0.5 * np.sum((w / prior_scale) ** 2 + np.log(2 * np.pi * prior_scale**2), axis=1)
+    density = lambda w: _sum_log_sigmoid(w @ signed.T) + log_prior(w)
     return density, lambda w: _sum_log_sigmoid(w @ new_signed.T), np.zeros(design.shape[1])
 
 
@@ -77,7 +91,10 @@ def _problem(name, about, x, y, probes, reference) -> Problem:
     prior_scale = PRIOR_SCALE[name]
 
     def prior_draws(rng, num):
-        return {"weight": prior_scale * rng.standard_normal((num, x.shape[1])), "bias": prior_scale * rng.standard_normal(num)}
+        return {
+            "weight": prior_scale * rng.standard_normal((num, x.shape[1])),
+            "bias": prior_scale * rng.standard_normal(num),
+        }
 
     return Problem(
         name=name,
@@ -94,10 +111,11 @@ def _problem(name, about, x, y, probes, reference) -> Problem:
 
 
 def _rejection_sampler(density, start):
-    """Exact draws by rejection from a multivariate t (10 degrees of freedom) at the mode; its tails cover a log-concave posterior's."""
+    """Exact draws by rejection from a multivariate t (10 degrees of freedom) at the mode; its tails cover a
+    log-concave posterior's."""
     mode, factor = quadrature.mode_and_factor(density, start)
     dof, dim = 10.0, len(start)
-    log_t = lambda z: -0.5 * (dof + dim) * np.log1p((z**2).sum(1) / dof)  # noqa: E731
+    log_t = lambda z: -0.5 * (dof + dim) * np.log1p((z**2).sum(1) / dof)
 
     probe = np.random.default_rng(0).standard_normal((20000, dim)) * 2.0
     bound = np.max(density(mode + probe @ factor.T) - log_t(probe)) + 0.1

@@ -1,7 +1,7 @@
 """Remake the committed reference of the thirty-feature logistic regression: `python -m verification.problems.long_run`.
 
-The reference is a long NUTS run; a Hamiltonian Monte Carlo written apart in NumPy must agree with it. Both errors are standard errors
-over independent chains, in posterior sd.
+The reference is a long NUTS run; a Hamiltonian Monte Carlo written apart in NumPy must agree with it. Both errors are
+standard errors over independent chains, in posterior sd.
 """
 
 from __future__ import annotations
@@ -34,14 +34,17 @@ def main() -> None:
     sd = nuts_summary["sd"]
     fields = ("mean", "sd", "q05", "q95")
     error = max(np.max(nuts_summary[f"{f}_se"] / sd) for f in fields)
-    z = max(np.max(np.abs(nuts_summary[f] - hmc_summary[f]) / np.hypot(nuts_summary[f"{f}_se"], hmc_summary[f"{f}_se"])) for f in fields)
+    z = max(
+        np.max(np.abs(nuts_summary[f] - hmc_summary[f]) / np.hypot(nuts_summary[f"{f}_se"], hmc_summary[f"{f}_se"]))
+        for f in fields
+    )
     gap = max(np.max(np.abs(nuts_summary[f] - hmc_summary[f]) / sd) for f in fields)
     stored = {
         **{f: nuts_summary[f].tolist() for f in (*fields, "corr")},
         "log_predictive": float(nuts_summary["log_predictive"]),
         "error": float(error),
-        "found": f"standard error over {CHAINS} NUTS chains of {NUTS_DRAWS} draws; split R-hat of the queries {rhat(probes):.4f}",
-        "second": f"NumPy HMC, 256 chains of {HMC_DRAWS} draws, acceptance {accept:.2f}; largest difference {z:.1f} standard errors",
+        "found": f"standard error over {CHAINS} NUTS chains of {NUTS_DRAWS} draws; split R-hat {rhat(probes):.4f}",
+        "second": f"NumPy HMC, 256 chains of {HMC_DRAWS} draws, acceptance {accept:.2f}; within {z:.1f} standard errors",
         "agreement": float(gap),
         "log_predictive_second": float(hmc_summary["log_predictive"]),
     }
@@ -55,7 +58,9 @@ def _long_nuts(x, y):
     spec = problem._problem("breast_cancer", "", x, y, with_ones(x[:1]), None)
 
     def chain(key):
-        return nuts(key, spec.model, spec.data, num_draws=NUTS_DRAWS, num_warmup=1000, num_chains=1, target_accept=0.9).draws
+        return nuts(
+            key, spec.model, spec.data, num_draws=NUTS_DRAWS, num_warmup=1000, num_chains=1, target_accept=0.9
+        ).draws
 
     draws = jax.jit(lambda keys: over_leading_axis(chain, keys))(jax.random.split(jax.random.key(2026), CHAINS))
     chains = np.concatenate([draws["weight"], np.asarray(draws["bias"])[..., None]], -1)
@@ -71,7 +76,7 @@ def _long_hmc(design, y):
         hessian = (fit * (p * (1 - p))[:, None]).T @ fit + np.eye(len(mode)) / scale**2
         mode = mode + np.linalg.solve(hessian, fit.T @ (labels - p) - mode / scale**2)
     factor = np.linalg.inv(np.linalg.cholesky(hessian)).T
-    value_and_grad = lambda w: (density(w), (labels - expit(w @ fit.T)) @ fit - w / scale**2)  # noqa: E731
+    value_and_grad = lambda w: (density(w), (labels - expit(w @ fit.T)) @ fit - w / scale**2)
     return hmc(np.random.default_rng(2026), value_and_grad, mode, factor, num_draws=HMC_DRAWS)
 
 
@@ -89,9 +94,19 @@ def _summary(values, log_new):
         "q05": np.quantile(values, 0.05, axis=1),
         "q95": np.quantile(values, 0.95, axis=1),
     }
-    pooled = {"mean": flat.mean(0), "sd": flat.std(0, ddof=1), "q05": np.quantile(flat, 0.05, axis=0), "q95": np.quantile(flat, 0.95, axis=0)}
+    pooled = {
+        "mean": flat.mean(0),
+        "sd": flat.std(0, ddof=1),
+        "q05": np.quantile(flat, 0.05, axis=0),
+        "q95": np.quantile(flat, 0.95, axis=0),
+    }
     errors = {f"{name}_se": v.std(0, ddof=1) / np.sqrt(len(v)) for name, v in per_chain.items()}
-    return {**pooled, **errors, "corr": np.corrcoef(flat.T), "log_predictive": logsumexp(log_new) - np.log(log_new.size)}
+    return {
+        **pooled,
+        **errors,
+        "corr": np.corrcoef(flat.T),
+        "log_predictive": logsumexp(log_new) - np.log(log_new.size),
+    }
 
 
 if __name__ == "__main__":

@@ -22,11 +22,14 @@ def linear_small() -> Problem:
     y = x @ [1.0, -0.5] + 0.3 + 0.5 * rng.standard_normal(25)
     probes = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, -1, 1], [3, 3, 1]])
     names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(1,-1)", "f(3,3)")
-    return _known_noise("linear", "20 rows, two inputs correlated at 0.9, known noise", x, y, 20, names, probes, 0.5, 1.0)
+    return _known_noise(
+        "linear", "20 rows, two inputs correlated at 0.9, known noise", x, y, 20, names, probes, 0.5, 1.0
+    )
 
 
 def diabetes() -> Problem:
-    """The diabetes data (442 × 10, standardised): 432 rows fitted, 10 held out; noise known, 0.7 of the response's sd."""
+    """The diabetes data (442 × 10, standardised): 432 rows fitted, 10 held out; noise known, 0.7 of the response's
+    sd."""
     x, y = standardised_diabetes()
     names, probes = _diabetes_queries(x)
     return _known_noise("diabetes", "diabetes progression, 432 × 10, known noise", x, y, 432, names, probes, 0.7, 1.0)
@@ -46,7 +49,9 @@ def _diabetes_queries(x):
 
 
 def _known_noise(name, about, x, y, num_fit, names, probes, noise_scale, prior_scale) -> Problem:
-    model = Model(*linear(x.shape[1]), prior=priors.normal(0.0, prior_scale), likelihood=likelihoods.normal(noise_scale))
+    model = Model(
+        *linear(x.shape[1]), prior=priors.normal(0.0, prior_scale), likelihood=likelihoods.normal(noise_scale)
+    )
     design, new_design = with_ones(x[:num_fit]), with_ones(x[num_fit:])
     fit_y, new_y = y[:num_fit], y[num_fit:]
     mean, precision = conjugate.linear_posterior(design, fit_y, noise_scale, prior_scale)
@@ -57,7 +62,9 @@ def _known_noise(name, about, x, y, num_fit, names, probes, noise_scale, prior_s
         data=Data(jnp.asarray(x[:num_fit]), jnp.asarray(fit_y)),
         query=linear_queries(probes),
         log_new=new_rows(model, Data(jnp.asarray(x[num_fit:]), jnp.asarray(new_y))),
-        reference=conjugate.linear_regression(names, design, fit_y, noise_scale, prior_scale, probes, new_design, new_y),
+        reference=conjugate.linear_regression(
+            names, design, fit_y, noise_scale, prior_scale, probes, new_design, new_y
+        ),
         exact_draws=gaussian_draws(mean, np.linalg.inv(precision)),
         prior_draws=gaussian_draws(np.zeros(len(mean)), prior_scale**2 * np.eye(len(mean))),
         structure={
@@ -84,11 +91,18 @@ def diabetes_noise() -> Problem:
     names, probes = _diabetes_queries(x)
     prior = Prior(Partial(_nig_log_prob, shape, rate, prior_scale), Partial(_nig_sample, shape, rate, prior_scale))
     model = Model(*with_learnt_scale(linear(10)), prior=prior, likelihood=likelihoods.normal())
-    design, fit_y, new_design, new_y = with_ones(x[:num_fit]), y[:num_fit], with_ones(x[num_fit : num_fit + 10]), y[num_fit : num_fit + 10]
-    reference = conjugate.normal_inverse_gamma(names, design, fit_y, prior_scale, shape, rate, probes, new_design, new_y)
+    design, fit_y, new_design, new_y = (
+        with_ones(x[:num_fit]),
+        y[:num_fit],
+        with_ones(x[num_fit : num_fit + 10]),
+        y[num_fit : num_fit + 10],
+    )
+    reference = conjugate.normal_inverse_gamma(
+        names, design, fit_y, prior_scale, shape, rate, probes, new_design, new_y
+    )
     # w | σ² ~ N(0, σ²τ²) is what D pseudo-rows e_j/τ with response 0 say under a flat prior
     rows, zeros = np.vstack([design, np.eye(11) / prior_scale]), np.append(fit_y, np.zeros(11))
-    log_prior = lambda u: -2 * shape * u - rate * np.exp(-2 * u)  # noqa: E731
+    log_prior = lambda u: -2 * shape * u - rate * np.exp(-2 * u)
     second = scale_mixture.linear_regression_unknown_noise(
         reference.names, rows, zeros, log_prior, -2.0, 2.0, queries=probes, of_scale=lambda u: u
     )
@@ -100,7 +114,9 @@ def diabetes_noise() -> Problem:
         data=Data(jnp.asarray(x[:num_fit]), jnp.asarray(fit_y)),
         query=Partial(_nig_query, jnp.asarray(probes)),
         log_new=new_rows(model, Data(jnp.asarray(x[num_fit : num_fit + 10]), jnp.asarray(new_y))),
-        reference=certified(reference, second, "closed form; rounding bounded by the second method", "801-node quadrature over log σ"),
+        reference=certified(
+            reference, second, "closed form; rounding bounded by the second method", "801-node quadrature over log σ"
+        ),
         exact_draws=draw_posterior,
         prior_draws=_nig_draws(np.zeros(11), prior_scale**2 * np.eye(11), shape, rate),
         structure={},

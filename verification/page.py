@@ -1,0 +1,104 @@
+"""report.md: the matrix, the failures, the exact answers' certificates, the suite's own error rates, on one Markdown page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from verification.checks import CHECKS
+from verification.report import (
+    LEGEND,
+    Outcome,
+    complaints,
+    counts,
+    grouped,
+    other,
+    rates,
+    sentence,
+    symbol,
+    told_controls,
+)
+
+
+def markdown(outcome: Outcome, status: int) -> str:
+    """The whole page."""
+    sections = (_head(outcome, status), _matrix(outcome), _failures(outcome), _silent(outcome), _cells(outcome))
+    sections += (_costs(outcome), _certificates(outcome), _rates(outcome))
+    return "\n".join(line for section in sections for line in section) + "\n"
+
+
+def _table(header: list[str], rows: Iterable[list[str]]) -> list[str]:
+    cells = lambda row: "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+    return [cells(header), cells(["---"] * len(header)), *map(cells, rows), ""]
+
+
+def _bullets(title: str, sentences: list[str]) -> list[str]:
+    return [f"## {title}", "", *(f"- {s}" for s in sentences), ""] if sentences else []
+
+
+def _head(outcome, status):
+    kinds = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in counts(outcome).items())
+    run = f"Budget {outcome.level}, seed {outcome.seed}, {outcome.seconds:.0f} s, exit status {status}."
+    lines = ["# Verification report", "", run, "", f"{kinds} (of {len(outcome.verdicts)} cells).", ""]
+    return [*lines, *(f"- {c}" for c in complaints(outcome)), ""]
+
+
+def _matrix(outcome):
+    groups = grouped(outcome)
+    rows = [[p, *(symbol(groups[p, m]) if (p, m) in groups else "" for m in outcome.methods)] for p in outcome.problems]
+    return ["## Matrix", "", *_table(["problem", *outcome.methods], rows), LEGEND, ""]
+
+
+def _failures(outcome):
+    failed = [sentence(vs) for vs in grouped(outcome).values() if any(v.outcome == "fail" for v in vs)]
+    others = [other(v) for v in outcome.verdicts if v.outcome in ("error", "unresolved")]
+    return _bullets("Failures", failed) + _bullets("Errors and unresolved", others)
+
+
+def _silent(outcome):
+    where: dict[tuple[str, str], list[str]] = {}
+    for (problem, method), verdicts in grouped(outcome).items():
+        if all(v.outcome == "not_applicable" for v in verdicts):
+            where.setdefault((method, verdicts[0].reason), []).append(problem)
+    return _bullets("Not applicable", [f"{m} on {', '.join(ps)}: {why}" for (m, why), ps in where.items()])
+
+
+def _cells(outcome):
+    header = ["problem", "method", "check", "query", "error", "margin", "tolerance", "outcome", "expected"]
+    rows = [
+        [v.problem, v.method, v.check, v.query, f"{v.error:+.4f}", f"{v.margin:.4f}", f"{v.tolerance:g}", v.outcome]
+        + [v.expected]
+        for v in outcome.verdicts
+        if v.outcome not in ("not_applicable", "error")
+    ]
+    return ["## Worst query of each check", "", *_table(header, rows)]
+
+
+def _costs(outcome):
+    said = lambda where: ", ".join(f"{k} {v:.3g}" for k, v in outcome.reports.get(where, {}).items())
+    rows = [[*where, f"{c:.1f}", f"{r:.1f}", said(where)] for where, (c, r) in outcome.timings.items()]
+    return ["## Cost", "", *_table(["problem", "method", "compile s", "run s", "the method says, on average"], rows)]
+
+
+def _certificates(outcome):
+    header = ["problem", "error (posterior sd)", "found by", "second method", "agreement"]
+    rows = [
+        [name, f"{c['error']:.1e}", c["found"], c["second"], f"{c['agreement']:.1e}"]
+        for name, c in outcome.certificates.items()
+    ]
+    return ["## Exact answers", "", *_table(header, rows)]
+
+
+def _rates(outcome):
+    lines, stored = ["## Who verifies the verifier", "", f"This run, {told_controls(outcome)}.", ""], rates()
+    if not stored:
+        return lines
+    command = "`python -m verification controls`"
+    lines += [f"Measured over {stored['runs']} runs a control at the default budget ({command}):", ""]
+    header = ["problem", "control", "must fail", "failed", "passed", "unresolved", *(f"by {c.name}" for c in CHECKS)]
+    rows = [
+        [row["problem"], row["control"], "yes" if row["must_fail"] else "no"]
+        + [str(row[k]) for k in ("fail", "pass", "unresolved")]
+        + [str(row["caught_by"].get(c.name, 0)) for c in CHECKS]
+        for row in stored["rates"]
+    ]
+    return lines + _table(header, rows)
