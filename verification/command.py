@@ -72,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.list:
             return _list(console, options)
+        _check_numbers(options)
         if options.methods == ["controls"]:
             from verification.rates import measure
 
@@ -81,6 +82,16 @@ def main(argv: list[str] | None = None) -> int:
         Console(stderr=True).print(f"[bold]usage:[/] {error}", highlight=False, soft_wrap=True)
         return 2
     return _run(console, options, tasks, methods, problems)
+
+
+def _check_numbers(options) -> None:
+    for name in ("jobs", "runs"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name} is {getattr(options, name)} but at least 1 is needed")
+    if options.seed < 0:
+        raise UsageError(f"--seed is {options.seed} but must be 0 or more")
+    if Path(options.out).is_file():
+        raise UsageError(f"--out: {options.out} is a file; pass a folder, which is made if it does not exist")
 
 
 def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
@@ -94,8 +105,6 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
             )
         if name not in METHODS:
             raise UsageError(_unknown("method", name, METHODS) + "; your own goes to --method FILE:FUNCTION")
-    if options.jobs < 1:
-        raise UsageError(f"--jobs is {options.jobs} but at least 1 is needed")
     for spec in options.method:
         try:
             load_method(spec)

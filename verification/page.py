@@ -1,4 +1,4 @@
-"""report.md: the matrix, the failures, the exact answers' certificates, the suite's own error rates, on one Markdown page."""
+"""report.md: the matrix, the failures, the certificates of the exact answers, the error rates of the suite itself."""
 
 from __future__ import annotations
 
@@ -65,8 +65,17 @@ def _silent(outcome):
 def _cells(outcome):
     header = ["problem", "method", "check", "query", "error", "margin", "tolerance", "outcome", "expected"]
     rows = [
-        [v.problem, v.method, v.check, v.query, f"{v.error:+.4f}", f"{v.margin:.4f}", f"{v.tolerance:g}", v.outcome]
-        + [v.expected]
+        [
+            v.problem,
+            v.method,
+            v.check,
+            v.query,
+            f"{v.error:+.4f}",
+            f"{v.margin:.4f}",
+            f"{v.tolerance:g}",
+            v.outcome,
+            v.expected,
+        ]
         for v in outcome.verdicts
         if v.outcome not in ("not_applicable", "error")
     ]

@@ -44,7 +44,7 @@ def main() -> None:
         "log_predictive": float(nuts_summary["log_predictive"]),
         "error": float(error),
         "found": f"standard error over {CHAINS} NUTS chains of {NUTS_DRAWS} draws; split R-hat {rhat(probes):.4f}",
-        "second": f"NumPy HMC, 256 chains of {HMC_DRAWS} draws, acceptance {accept:.2f}; within {z:.1f} standard errors",
+        "second": f"NumPy HMC, 256 chains of {HMC_DRAWS} draws, acceptance {accept:.2f}; within {z:.1f} SE",
         "agreement": float(gap),
         "log_predictive_second": float(hmc_summary["log_predictive"]),
     }
