@@ -27,6 +27,7 @@ from verification.problems.regression import diabetes
 SEED = 0
 NUM_KEYS = 8  # independent runs of each method
 NUM_DRAWS = 2000
+NUM_POINTS = 41  # along x
 METHODS: dict[str, Callable] = {
     "MC dropout": partial(dropout, num_draws=NUM_DRAWS),
     "ensemble": ensemble,
@@ -62,14 +63,14 @@ class Case(NamedTuple):
 def network_case() -> Case:
     """The one-unit network on [−5, 5]; its data lie in [−2, 2]."""
     net, new_x, new_y = one_unit_data()
-    problem, grid = network_one_unit(), np.linspace(-5, 5, 61)
+    problem, grid = network_one_unit(), np.linspace(-5, 5, NUM_POINTS)
     exact = one_unit_network(net, grid, new_x, new_y).sd
     return Case("one tanh unit, 15 rows", "x", problem.model, problem.data, grid, grid[:, None], exact, NOISE, net.x)
 
 
 def diabetes_case() -> Case:
     """Diabetes, all inputs at their mean but the body mass index."""
-    problem, grid = diabetes(), np.linspace(-4, 4, 81)
+    problem, grid = diabetes(), np.linspace(-4, 4, NUM_POINTS)
     s = problem.structure
     x = np.zeros((len(grid), 10))
     x[:, BMI] = grid

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from verification.page import markdown
-from verification.report import Outcome, complaints, summary
+from verification.report import RATES, Outcome, complaints, summary
 from verification.types import Verdict
 from verification.work import Task
 
@@ -55,7 +55,11 @@ def parser() -> argparse.ArgumentParser:
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worker processes (default: one a core)"
     )
     p.add_argument("--fresh", action="store_true", help="do not reuse stored cells of an earlier run")
-    p.add_argument("--record", action="store_true", help="run at the full budget and rewrite the recorded findings")
+    p.add_argument(
+        "--record",
+        action="store_true",
+        help="run at the full budget and rewrite the recorded findings; with `controls`, the recorded rates",
+    )
     p.add_argument(
         "--runs", type=int, default=300, metavar="N", help="trials of each control, for `controls` (default: 300)"
     )
@@ -74,9 +78,12 @@ def main(argv: list[str] | None = None) -> int:
             return _list(console, options)
         _check_numbers(options)
         if options.methods == ["controls"]:
+            from verification.problems import CORE
             from verification.rates import measure
 
-            return measure(console, _problems(options), options.runs, options.seed, options.jobs)
+            path = RATES if options.record else Path(options.out) / RATES.name
+            drawable = [name for name in _problems(options) if name in CORE]  # ported posteriors have no exact draws
+            return measure(console, drawable, options.runs, options.seed, options.jobs, path)
         tasks, methods, problems = _tasks(options)
     except UsageError as error:
         Console(stderr=True).print(f"[bold]usage:[/] {error}", highlight=False, soft_wrap=True)

@@ -101,7 +101,7 @@ def _rates(outcome):
     lines, stored = ["## Who verifies the verifier", "", f"This run, {told_controls(outcome)}.", ""], rates()
     if not stored:
         return lines
-    command = "`python -m verification controls`"
+    command = "`python -m verification controls --record`"
     lines += [f"Measured over {stored['runs']} runs a control at the default budget ({command}):", ""]
     header = ["problem", "control", "must fail", "failed", "passed", "unresolved", *(f"by {c.name}" for c in CHECKS)]
     rows = [

@@ -174,7 +174,7 @@ def _plain(value):
 
 
 def rates() -> dict[str, Any]:
-    """The measured error rates of the suite (`python -m verification controls` remakes them)."""
+    """The measured error rates of the suite (`python -m verification controls --record` remakes them)."""
     return json.loads(RATES.read_text()) if RATES.exists() else {}
 
 

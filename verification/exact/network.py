@@ -79,13 +79,15 @@ def _solve(net: OneUnit, query_x, new_x, new_y, kind, nodes) -> Reference:
         [np.tanh(hidden[keep, :1] * query_x + hidden[keep, 1:]), np.ones((keep.sum(), len(query_x)))], -1
     )
     f_mean = np.einsum("mqk,mk->mq", features, mean[keep])
-    f_cov = np.einsum("mqk,mkl,mpl->mqp", features, covariance[keep], features)
+    spread = features @ covariance[keep]  # Cov[f_q, (a, c) | w, b], [M, Q, 2]
+    sds = np.sqrt((spread * features).sum(-1))
     centre = weights @ f_mean
     centred = f_mean - centre
-    total = np.tensordot(weights, f_cov, 1) + centred.T @ (weights[:, None] * centred)
-    sds = np.sqrt(np.diagonal(f_cov, axis1=1, axis2=2))
+    within = np.tensordot(weights[:, None, None] * spread, features, ((0, 2), (0, 2)))
+    total = within + centred.T @ (weights[:, None] * centred)
+    heavy = weights > 1e-17  # for quantiles: what is left out weighs less than 1e-11
     q05, q95 = (
-        np.array([mixture_quantile(weights, f_mean[:, q], sds[:, q], p) for q in range(len(query_x))])
+        np.array([mixture_quantile(weights[heavy], f_mean[heavy, q], sds[heavy, q], p) for q in range(len(query_x))])
         for p in (0.05, 0.95)
     )
     names = tuple(f"f({x:g})" for x in query_x)

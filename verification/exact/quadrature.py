@@ -153,7 +153,7 @@ def _aligned(factor, query):
 
 
 def increasing_queries(
-    names, log_density: LogDensity, start: float, functions, *, log_new=None, num_new=0, nodes=201, half_width=14.0
+    names, log_density: LogDensity, start: float, functions, *, log_new=None, num_new=0, nodes=401, half_width=26.0
 ) -> Reference:
     """Exact summaries of increasing functions of one unconstrained parameter, from `log_density([M, 1]) -> [M]`."""
     mode, factor = mode_and_factor(log_density, [start])
