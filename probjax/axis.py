@@ -21,6 +21,10 @@ def over_leading_axis(function: Callable, *args: Any, batch_size: int | None = N
         function: takes one element of each argument.
         args: pytrees whose leaves share a leading axis.
         batch_size: rows that run together; bounds memory.
+
+    >>> import jax.numpy as jnp
+    >>> over_leading_axis(lambda a, b: a + b, jnp.arange(3), jnp.arange(3)).tolist()
+    [0, 2, 4]
     """
     if batch_size is None and jax.default_backend() != "cpu":
         return jax.vmap(function)(*args)

@@ -42,13 +42,28 @@ def log_joint(model: Model, params: Params, data: Data, *, num_total: int | None
 
     Returns:
         A scalar, nats, summed over data.
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
+    >>> params = {"weight": jnp.zeros(1), "bias": jnp.zeros(())}
+    >>> round(float(log_joint(model, params, data)), 4)  # −6/2 log 2π − 4/2
+    -7.5136
     """
     scale = 1.0 if num_total is None else num_total / num_data(data)
     return log_prior(model, params) + scale * jnp.sum(log_likelihood(model, params, data))
 
 
 def target(model: Model | Target) -> Target:
-    """The unnormalised posterior of a Model; a Target passes through unchanged."""
+    """The unnormalised posterior of a Model; a Target passes through unchanged.
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
+    >>> params = {"weight": jnp.zeros(1), "bias": jnp.zeros(())}
+    >>> bool(target(model).log_joint(params, data) == log_joint(model, params, data))
+    True
+    """
     if isinstance(model, Target):
         return model
     if not isinstance(model, Model):

@@ -5,16 +5,19 @@ Each factory returns a `Likelihood`; its hyperparameters are array leaves, so ne
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import gammaln, xlogy
 from jax.tree_util import Partial
 
 from probjax.types import Likelihood
 from probjax.validation import require_positive
 
 _HALF_LOG_TWO_PI = 0.9189385332046727  # ½ log 2π
+# log k! − k log k + k for k = 0 … 15: JAX's gammaln loses four digits here
+_SMALL_REMAINDERS = [0.0, *(math.log(math.factorial(k)) - k * math.log(k) + k for k in range(1, 16))]
 
 
 def normal(scale: float | Array | None = None) -> Likelihood:
@@ -115,8 +118,8 @@ def categorical() -> Likelihood:
 
     `mean` and `variance` are those of the one-hot vector, [N, K].
 
-    >>> float(categorical().log_prob(jnp.array([2]), jnp.zeros((1, 3)))[0])  # −log 3
-    -1.0986122...
+    >>> round(float(categorical().log_prob(jnp.array([2]), jnp.zeros((1, 3)))[0]), 4)  # −log 3
+    -1.0986
     """
     return Likelihood(_categorical_log_prob, _categorical_sample, jax.nn.softmax, _categorical_variance, _label)
 
@@ -169,9 +172,8 @@ def _stirling_remainder(y):
     large = jnp.where(y > 15, y, 16.0)
     r = 1 / (large * large)
     series = (1 / 12 - r * (1 / 360 - r * (1 / 1260 - r * (1 / 1680 - r / 1188)))) / large
-    small = jnp.where(y > 15, 1.0, y)
-    exact = gammaln(small + 1) - xlogy(small, small) + small
-    return jnp.where(y > 15, _HALF_LOG_TWO_PI + 0.5 * jnp.log(large) + series, exact)
+    small = jnp.asarray(_SMALL_REMAINDERS, series.dtype)[jnp.clip(y, 0, 15).astype(int)]
+    return jnp.where(y > 15, _HALF_LOG_TWO_PI + 0.5 * jnp.log(large) + series, small)
 
 
 def _poisson_sample(key, f):

@@ -103,6 +103,11 @@ def with_learnt_scale(network: Network) -> Network:
     """f = (μ, σ) with μ from `network` and one σ = exp(log_scale) for all rows, for `likelihoods.normal()`.
 
     params: {"network": …, "log_scale": []}; give it a prior with `priors.joint(network=…, log_scale=…)`.
+
+    >>> network = with_learnt_scale(linear(2))
+    >>> loc, scale = network.apply(network.init(jax.random.key(0)), jnp.ones((5, 2)))
+    >>> loc.shape, scale.tolist()
+    ((5,), [1.0, 1.0, 1.0, 1.0, 1.0])
     """
     drop = None if network.drop is None else Partial(_scaled_drop, network.drop)
     return Network(Partial(_scaled_init, network.init), Partial(_scaled_apply, network.apply), drop)
@@ -142,6 +147,11 @@ def from_linen(module, example_x: Array) -> Network:
 
     Raises:
         NotImplementedError: the module keeps other collections (batch statistics, say).
+
+    >>> from flax import linen
+    >>> network = from_linen(linen.Dense(3), jnp.ones((1, 2)))
+    >>> network.apply(network.init(jax.random.key(0)), jnp.ones((5, 2))).shape
+    (5, 3)
     """
     collections = set(jax.eval_shape(module.init, jax.random.key(0), example_x)) - {"params"}
     if collections:
@@ -169,6 +179,11 @@ def from_nnx(make: Callable) -> Network:
 
     Raises:
         NotImplementedError: the module keeps variables that are not `nnx.Param` (batch statistics, dropout streams).
+
+    >>> from flax import nnx
+    >>> network = from_nnx(lambda rngs: nnx.Linear(2, 3, rngs=rngs))
+    >>> network.apply(network.init(jax.random.key(0)), jnp.ones((5, 2))).shape
+    (5, 3)
     """
     from flax import nnx  # imported where used: a second of start-up
 

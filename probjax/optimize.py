@@ -25,6 +25,10 @@ def lbfgs(
     Returns:
         The minimiser, and info: `grad_norm` (max norm), `objective`, `num_steps`, `converged`. It stops early,
         without claiming convergence, when a step no longer moves the parameters or the objective is not finite.
+
+    >>> params, info = lbfgs(lambda w: jnp.sum((w - 3.0) ** 2), jnp.zeros(2))
+    >>> jnp.round(params, 4).tolist(), bool(info["converged"])
+    ([3.0, 3.0], True)
     """
     flat, unravel = ravel_pytree(params)
     tolerance = _default_tolerance(flat.dtype) if tolerance is None else tolerance

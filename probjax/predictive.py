@@ -22,6 +22,13 @@ def predict(model: Model, posterior: Posterior, x: Array, *, batch_size: int | N
 
     Raises:
         ValueError: the draws do not have the tree and shapes of model.init with one leading axis S.
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
+    >>> draws = {"weight": jnp.array([[0.0], [1.0]]), "bias": jnp.zeros(2)}
+    >>> predict(model, Posterior(draws, {}), jnp.array([[3.0], [4.0]])).tolist()
+    [[0.0, 0.0], [3.0, 4.0]]
     """
     check_draws(model, posterior)
     apply = lambda params: model.apply(params, x)
@@ -37,7 +44,15 @@ def predictive_mean(model: Model, posterior: Posterior, x: Array) -> Array:
 
 def predictive_sd(model: Model, posterior: Posterior, x: Array) -> Array:
     """sd[y | x, data] by the law of total variance: √(mean of variances + variance of means), divided by S; [N] (or
-    [N, K])."""
+    [N, K]).
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
+    >>> draws = {"weight": jnp.array([[0.0], [1.0]]), "bias": jnp.zeros(2)}
+    >>> predictive_sd(model, Posterior(draws, {}), jnp.array([[2.0]])).tolist()  # √(1 + 1)
+    [1.4142...]
+    """
     f = predict(model, posterior, x)
     within = jnp.mean(jax.vmap(model.likelihood.variance)(f), axis=0)
     return jnp.sqrt(within + jnp.var(jax.vmap(model.likelihood.mean)(f), axis=0))

@@ -45,6 +45,12 @@ def dropout(
     Raises:
         NotApplicable: the model is a Target, or its network has no `drop`.
         ValueError: rate outside (0, 1).
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
+    >>> dropout(jax.random.key(0), model, data, rate=0.5, num_draws=6, num_steps=20).draws["weight"].shape
+    (6, 1)
     """
     model = as_model(model)
     if model.drop is None:

@@ -37,6 +37,14 @@ def ensemble(
 
     Returns:
         Posterior with draws [M, …]; info: the fit's, each [M].
+
+    >>> import jax.numpy as jnp
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
+    >>> members = ensemble(jax.random.key(0), model, data, num_members=3).draws["bias"]
+    >>> members.shape, bool(jnp.ptp(members) < 1e-3)  # one mode: the members agree
+    ((3,), True)
     """
     check_inputs(model, data)
     if num_members < 2:

@@ -36,6 +36,12 @@ def laplace(
 
     Raises:
         ValueError: more than MAX_PARAMS parameters (a dense Hessian would not fit), or num_draws < 1.
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
+    >>> laplace(jax.random.key(0), model, data, num_draws=7).draws["weight"].shape
+    (7, 1)
     """
     check_inputs(model, data)
     if num_draws < 1:

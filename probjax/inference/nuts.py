@@ -44,6 +44,13 @@ def nuts(
 
     Raises:
         ValueError: num_draws is not a positive multiple of num_chains.
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
+    >>> posterior = nuts(jax.random.key(0), model, data, num_draws=8, num_warmup=8)
+    >>> posterior.draws["bias"].shape, int(posterior.info["num_divergent"])
+    ((8,), 0)
     """
     check_inputs(model, data)
     if num_chains < 1 or num_draws < num_chains or num_draws % num_chains:

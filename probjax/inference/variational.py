@@ -53,6 +53,13 @@ def mean_field(
         Posterior with draws [S, …]; info: `elbo` (nats, mean over the last quarter), `elbo_drift` (last eighth minus
         the one before) with its standard error `elbo_drift_se`, `converged` (drift within 4 standard errors + 0.01
         nats), `log_q` [S].
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
+    >>> posterior = mean_field(jax.random.key(0), model, data, num_steps=16, num_draws=5)
+    >>> posterior.draws["weight"].shape, sorted(posterior.info)
+    ((5, 1), ['converged', 'elbo', 'elbo_drift', 'elbo_drift_se', 'log_q'])
     """
     settings = (num_draws, num_steps, learning_rate, num_particles)
     return _svi(key, model, data, AutoNormal, _diagonal_whitening, *settings)
