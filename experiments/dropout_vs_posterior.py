@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from probjax import Data, Model, dropout, ensemble, laplace, mean_field, nuts, over_leading_axis, predict
-from verification.exact import conjugate
 from verification.exact.network import one_unit_network
 from verification.problems._parts import with_ones
 from verification.problems.network import NOISE, network_one_unit, one_unit_data
@@ -71,10 +70,9 @@ def network_case() -> Case:
 def diabetes_case() -> Case:
     """Diabetes, all inputs at their mean but the body mass index."""
     problem, grid = diabetes(), np.linspace(-4, 4, NUM_POINTS)
-    s = problem.structure
     x = np.zeros((len(grid), 10))
     x[:, BMI] = grid
-    _, precision = conjugate.linear_posterior(s["design"], s["y"], s["noise_scale"], s["prior_scale"])
+    _, precision = problem.linear.posterior
     design = with_ones(x)
     exact = np.sqrt(np.einsum("nd,de,ne->n", design, np.linalg.inv(precision), design))
     label = "body mass index (sd), other inputs at their mean"
@@ -86,8 +84,8 @@ def diabetes_case() -> Case:
         grid,
         x,
         exact,
-        s["noise_scale"],
-        s["design"][:, BMI],
+        problem.linear.noise_scale,
+        problem.linear.design[:, BMI],
     )
 
 

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from verification.controls import CONTROLS, EFFICIENCY, _replications, run_control
-from verification.methods import NUTS_DRAWS
+from verification.controls import CONTROLS, EFFICIENCY, NUM_DRAWS, _replications, run_control
 from verification.report import RATES
 from verification.work import build_problem
 
@@ -30,9 +29,9 @@ def test_autocorrelated_draws_have_the_stated_efficiency_and_the_exact_marginal(
     problem, rng, num = build_problem("linear", None), np.random.default_rng(3), 400
     chained = _replications(problem, problem.exact_draws, rng, num, True).queries[..., 0]
     z = (chained - problem.reference.mean[0]) / problem.reference.sd[0]
-    of_means = z.mean(1) * np.sqrt(NUTS_DRAWS * EFFICIENCY)  # standard normal when EFFICIENCY is the truth
+    of_means = z.mean(1) * np.sqrt(NUM_DRAWS * EFFICIENCY)  # standard normal when EFFICIENCY is the truth
     assert abs(of_means.var() - 1) < 5 * np.sqrt(2 / num)
-    of_squares = ((z**2).mean(1) - 1) * np.sqrt(NUTS_DRAWS * EFFICIENCY / 2)
+    of_squares = ((z**2).mean(1) - 1) * np.sqrt(NUM_DRAWS * EFFICIENCY / 2)
     assert abs(of_squares.var() - 1) < 5 * np.sqrt(2 / num) + 0.05
 
 

@@ -19,7 +19,9 @@ BOTH = np.vstack([DESIGN, NEW_DESIGN]), np.append(Y, NEW_Y)
 
 
 def linear(design, y):
-    return conjugate.linear_regression("abc", design, y, 0.7, 1.3, np.eye(3), NEW_DESIGN, NEW_Y)
+    return conjugate.linear_regression(
+        conjugate.LinearGaussian(("a", "b", "c"), design, y, 0.7, 1.3, np.eye(3), NEW_DESIGN, NEW_Y)
+    )
 
 
 def inverse_gamma(design, y):

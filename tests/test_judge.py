@@ -6,8 +6,8 @@ from scipy import stats
 
 from verification.checks import CHECKS, pool, summarise
 from verification.exact.reference import Certificate, gaussian_reference
-from verification.judge import ALPHA, DEFAULT, Budget, Limit, examine, judge, repeated
-from verification.types import Problem, Replications
+from verification.judge import ALPHA, DEFAULT, Budget, examine, judge, repeated
+from verification.types import Limit, Problem, Replications
 
 MEAN, COVARIANCE = np.array([1.0, -2.0, 0.5]), np.array([[1.0, 0.6, 0], [0.6, 2.0, -0.4], [0, -0.4, 0.5]])
 EXACT = gaussian_reference(("a", "b", "c"), MEAN, COVARIANCE, certificate=Certificate(0.0, "", "", 0.0))
@@ -15,7 +15,7 @@ BY_NAME = {c.name: c for c in CHECKS}
 
 
 def problem(reference=EXACT):
-    return Problem("gaussian", "", None, None, None, None, reference, None, None, {})
+    return Problem("gaussian", "", None, None, None, None, reference, None)
 
 
 def sampler(seed=0, num_draws=1000, change=lambda q: q):

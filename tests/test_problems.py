@@ -51,11 +51,11 @@ def test_exact_draws_have_the_exact_answers_moments_quantiles_and_predictive(nam
 
 
 def log_exact_density(problem, params):
-    """log p(params | data), normalised, from the structure of the problem alone."""
-    s = problem.structure
-    if s.get("gaussian"):
+    """log p(params | data), normalised, from closed forms alone."""
+    if problem.linear is not None:
+        mean, precision = problem.linear.posterior
         w = np.column_stack([params["weight"], params["bias"]])
-        return stats.multivariate_normal.logpdf(w, s["mean"], np.linalg.inv(s["precision"]))
+        return stats.multivariate_normal.logpdf(w, mean, np.linalg.inv(precision))
     u = np.asarray(params)
     if problem.name == "beta_bernoulli":
         p = 1 / (1 + np.exp(-u))

@@ -11,22 +11,51 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from probjax.types import function
 from verification.judge import DEFAULT, Budget, judge
-from verification.methods import NUTS_DRAWS as NUM_DRAWS
+from verification.methods import METHODS
 from verification.types import Replications
 
+NUM_DRAWS = METHODS["nuts"].settings["num_draws"]
 EFFICIENCY = 0.4  # effective draws a draw of the autocorrelated controls; NUTS's squared deviations have about this
 
 
 class Control(NamedTuple):
-    """damage: (rng, Replications [R, S, Q], problem) -> Replications; must_fail: whether the suite has to catch it."""
+    """A posterior whose truth is known.
+
+    source: (problem) -> sampler `(rng, S) -> params`, or None where the problem cannot make it.
+    damage: (rng, Replications [R, S, Q], problem) -> Replications.
+    must_fail: whether the suite has to catch it.
+    chained: draws autocorrelated like NUTS's.
+    """
 
     name: str
-    damage: Callable
     must_fail: bool
-    correlated: bool = False
+    source: Callable
+    damage: Callable
+    chained: bool = False
+
+
+def _exact(problem):
+    return problem.exact_draws
+
+
+def _exact_if_correlated(problem):
+    """Only where two queries are correlated enough for the loss to be a defect."""
+    corr = problem.reference.corr
+    return problem.exact_draws if np.nanmax(np.abs(corr - np.eye(len(corr)))) > 0.15 else None
+
+
+def _prior(problem):
+    if problem.exact_draws is None or problem.model.prior.sample is None:
+        return None
+    like = jax.eval_shape(problem.model.init, jax.random.key(0))
+    like = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    sample = jax.jit(jax.vmap(lambda key: problem.model.prior.sample(key, like)))
+    return lambda rng, num: sample(jax.random.split(jax.random.key(rng.integers(2**32)), num))
 
 
 def _clean(rng, exact, problem):
@@ -55,13 +84,13 @@ def _destroy_correlation(rng, exact, problem):
 
 
 CONTROLS = (
-    Control("exact, independent", _clean, False),
-    Control("exact, autocorrelated", _clean, False, correlated=True),
-    Control("mean + 0.1 sd", _shift_mean, True),
-    Control("sd × 0.9", _shrink_sd, True),
-    Control("tails cut at 2 sd", _cut_tails, True),
-    Control("correlation destroyed", _destroy_correlation, True),
-    Control("prior for posterior", _clean, True),
+    Control("exact, independent", False, _exact, _clean),
+    Control("exact, autocorrelated", False, _exact, _clean, chained=True),
+    Control("mean + 0.1 sd", True, _exact, _shift_mean),
+    Control("sd × 0.9", True, _exact, _shrink_sd),
+    Control("tails cut at 2 sd", True, _exact, _cut_tails),
+    Control("correlation destroyed", True, _exact_if_correlated, _destroy_correlation),
+    Control("prior for posterior", True, _prior, _clean),
 )
 
 
@@ -82,12 +111,12 @@ class ControlResult(NamedTuple):
 
 def run_control(problem, control: Control, rng: np.random.Generator, budget: Budget = DEFAULT) -> ControlResult | None:
     """One trial of the suite on draws whose truth is known; None where the problem cannot make them."""
-    source = problem.prior_draws if control.name == "prior for posterior" else problem.exact_draws
-    if source is None or (control.name == "correlation destroyed" and not correlated(problem)):
+    source = control.source(problem)
+    if source is None:
         return None
 
     def draw(num_replications):
-        exact = _replications(problem, source, rng, num_replications, control.correlated)
+        exact = _replications(problem, source, rng, num_replications, control.chained)
         return control.damage(rng, exact, problem)
 
     verdicts = judge(problem, control.name, draw, budget)
@@ -98,15 +127,9 @@ def run_control(problem, control: Control, rng: np.random.Generator, budget: Bud
     )
 
 
-def correlated(problem) -> bool:
-    """Whether any two queries are correlated enough for their loss to be a defect."""
-    corr = problem.reference.corr
-    return corr is not None and bool(np.nanmax(np.abs(corr - np.eye(len(corr)))) > 0.15)
-
-
 def _replications(problem, source, rng, num_replications, chained) -> Replications:
-    params = source(rng, num_replications * NUM_DRAWS)
-    queries, log_new = _evaluate(problem)(params)
+    query, log_new = function(problem.query), problem.log_new
+    queries, log_new = _evaluate(query, log_new, source(rng, num_replications * NUM_DRAWS))
     queries = np.asarray(queries).reshape(num_replications, NUM_DRAWS, -1)
     log_new = None if log_new is None else np.asarray(log_new).reshape(num_replications, NUM_DRAWS)
     if chained:
@@ -119,16 +142,7 @@ def _replications(problem, source, rng, num_replications, chained) -> Replicatio
     return Replications(queries, log_new)
 
 
-_EVALUATORS: dict[str, Callable] = {}
-
-
-def _evaluate(problem):
-    """params [S, …] -> queries [S, Q], log_new [S]; compiled once a problem."""
-    if problem.name not in _EVALUATORS:
-
-        def both(params):
-            log_new = None if problem.log_new is None else jax.vmap(problem.log_new)(params)
-            return jax.vmap(problem.query)(params), log_new
-
-        _EVALUATORS[problem.name] = jax.jit(both)
-    return _EVALUATORS[problem.name]
+@jax.jit
+def _evaluate(query, log_new, params):
+    """params [S, …] -> queries [S, Q], log_new [S] or None."""
+    return jax.vmap(query)(params), None if log_new is None else jax.vmap(log_new)(params)

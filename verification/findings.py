@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from verification.methods import EXACT
+from verification.methods import METHODS
 from verification.types import Verdict
 
 FILE = Path(__file__).with_name("findings.json")
@@ -21,7 +21,8 @@ ALPHA = 1e-6
 
 
 def load(path: Path = FILE) -> dict:
-    """{"problem/method/check": {"num_replications": R, query: [error, standard error]}}; empty without a file."""
+    """{"problem/method/check": {"num_replications": R, "errors": {query: [error, standard error]}}}; empty without a
+    file. Draws that were not finite have no errors."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 
@@ -34,20 +35,22 @@ def record(verdicts: list[Verdict], path: Path = FILE) -> int:
     judged = {f"{v.problem}/{v.method}" for v in verdicts}
     kept = {name: value for name, value in load(path).items() if name.rpartition("/")[0] not in judged}
     new = {
-        _name(v): _rounded(v.errors) or {"non_finite": True}
+        _name(v): {"num_replications": v.num_replications, "errors": _rounded(v.errors)}
         for v in verdicts
-        if v.outcome in ("fail", "unresolved") and v.expected != "theorem" and v.method not in EXACT
+        if v.outcome in ("fail", "unresolved") and v.expected != "theorem" and _has_findings(v.method)
     }
     lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in sorted({**kept, **new}.items())]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     return len(new)
 
 
+def _has_findings(method: str) -> bool:
+    """Only the library's own approximations have any: nothing excuses an exact method or a stranger."""
+    return method in METHODS and not METHODS[method].exact
+
+
 def _rounded(errors: dict) -> dict:
-    six = lambda number: float(f"{number:.6g}")
-    return {
-        name: [six(n) for n in value] if isinstance(value, tuple | list) else value for name, value in errors.items()
-    }
+    return {query: [float(f"{number:.6g}") for number in pair] for query, pair in errors.items()}
 
 
 def compared(result: dict, findings: dict) -> dict:
@@ -62,13 +65,13 @@ def compare(verdict: Verdict, findings: dict) -> Verdict:
     recorded = findings.get(_name(verdict))
     if (
         recorded is None
-        or verdict.method in EXACT
+        or not _has_findings(verdict.method)
         or verdict.outcome not in ("fail", "pass")
         or verdict.expected == "theorem"
     ):
         return verdict
-    if "non_finite" in recorded or not verdict.errors:
-        same = ("non_finite" in recorded) == (not verdict.errors)
+    if not recorded["errors"] or not verdict.errors:
+        same = recorded["errors"] == verdict.errors
         return (
             verdict._replace(expected="measured")
             if same
@@ -82,20 +85,18 @@ def compare(verdict: Verdict, findings: dict) -> Verdict:
 
 
 def _departure(verdict: Verdict, recorded: dict) -> str | None:
-    for query, value in verdict.errors.items():
-        if query == "num_replications" or query not in recorded:
-            continue
-        (now, now_se), (then, then_se) = value, recorded[query]
-        margin = _margin(now_se, verdict.errors) + _margin(then_se, recorded) + 0.1 * verdict.tolerance
+    for query in verdict.errors.keys() & recorded["errors"].keys():
+        (now, now_se), (then, then_se) = verdict.errors[query], recorded["errors"][query]
+        margin = _margin(now_se, verdict.num_replications) + _margin(then_se, recorded["num_replications"])
+        margin += 0.1 * verdict.tolerance
         if np.abs(now - then) > margin:
-            return (
-                f"departs from the recorded finding: {query} {now:+.3g} now, {then:+.3g} recorded, margins {margin:.2g}"
-            )
+            size = f"{query} {now:+.3g} now, {then:+.3g} recorded, margins {margin:.2g}"
+            return f"departs from the recorded finding: {size}"
     return None
 
 
-def _margin(standard_error, errors):
-    return stats.t.ppf(1 - ALPHA / 2, errors["num_replications"] - 1) * standard_error
+def _margin(standard_error, num_replications):
+    return stats.t.ppf(1 - ALPHA / 2, num_replications - 1) * standard_error
 
 
 def _name(verdict: Verdict) -> str:

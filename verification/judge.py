@@ -16,7 +16,7 @@ from scipy import stats
 
 from verification.checks import CHECKS, Check, Estimate, Summaries, pool, summarise
 from verification.exact.reference import Reference
-from verification.types import Replications, Verdict
+from verification.types import Limit, Replications, Verdict
 
 ALPHA = 1e-3  # a look, two-sided
 
@@ -31,15 +31,6 @@ class Budget(NamedTuple):
 
 DEFAULT = Budget()
 FULL = Budget(num_replications=64, level="full")
-
-
-class Limit(NamedTuple):
-    """A wrong answer that a theorem predicts: `reference` is what the method must show instead of the exact
-    posterior."""
-
-    reference: Reference
-    reason: str
-    source: str
 
 
 class Look(NamedTuple):
@@ -119,12 +110,22 @@ def examine(
     estimate = check.estimate(summaries, reference, unit)
     if isinstance(estimate, str):
         return Look("not_applicable", None, None, estimate)
-    numerical = 0.0 if reference.certificate is None else reference.certificate.error
-    margin = stats.t.ppf(1 - alpha / 2, len(summaries) - 1) * estimate.standard_error + numerical
+    margin = _margin(estimate.standard_error, len(summaries), reference.certificate, alpha)
     size, tolerance = np.abs(estimate.error), check.tolerance[level]
     if np.any(~np.isfinite(size)) or np.any(size - margin > tolerance):
         return Look("fail", estimate, margin, "")
     return Look("pass" if np.all(size + margin < tolerance) else "unresolved", estimate, margin, "")
+
+
+def _margin(standard_error, num_replications, certificate, alpha):
+    """t standard errors and the exact answer's own error: added where it is a bound, in quadrature where it is a
+    standard error too."""
+    t = stats.t.ppf(1 - alpha / 2, num_replications - 1)
+    if certificate is None:
+        return t * standard_error
+    if not certificate.exact:
+        return t * np.hypot(standard_error, certificate.error)
+    return t * standard_error + certificate.error
 
 
 def repeated(first: Look, again: Look, tolerance: float) -> bool:
@@ -179,13 +180,12 @@ def _verdict(problem, method, check, look, budget, summaries, limit) -> Verdict:
             reason = f"not what theory predicts ({limit.reason}): off by {size} in {against.estimate.names[worst]}"
     if outcome == "pass" and predicted_to_fail(check, problem, limit, budget.level):
         outcome, reason = "error", f"stale limit: theory predicts a failure here ({limit.reason}) but the method passes"
+    named = {"problem": problem.name, "method": method, "check": check.name, "tolerance": tolerance}
+    named |= {"outcome": outcome, "expected": expected, "reason": reason}
     if look.estimate is None:
-        return Verdict(
-            problem.name, method, check.name, "", *[float("nan")] * 2, tolerance, outcome, expected, reason, {}
-        )
+        return Verdict.without_numbers(**named)
     worst, names = look.worst, look.estimate.names
+    error, margin = float(look.estimate.error[worst]), float(look.margin[worst])
     errors = {n: (float(e), float(s)) for n, e, s in zip(names, look.estimate.error, look.estimate.standard_error)}
-    return Verdict(
-        problem.name, method, check.name, names[worst], float(look.estimate.error[worst]), float(look.margin[worst]),
-        tolerance, outcome, expected, reason, {"num_replications": len(summaries), **errors},
-    )  # fmt: skip
+    numbers = {"query": names[worst], "error": error, "margin": margin, "num_replications": len(summaries)}
+    return Verdict(**named, **numbers, errors=errors)

@@ -7,93 +7,111 @@ is written for a single cell, none for NUTS.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 from scipy.special import betainc, logsumexp
 
-from verification.exact.conjugate import gaussian_pushforward
+from probjax import inference
+from verification.exact.conjugate import LinearGaussian
 from verification.exact.reference import Reference, correlation
-from verification.judge import Limit
-from verification.methods import NUM_DRAWS  # of dropout on trial: expectations of its sample quantiles depend on it
+from verification.methods import Method
+from verification.types import Limit, Problem
 
 
-def limit_for(method: str, problem, settings: dict | None = None) -> Limit | None:
-    """The theorem that governs a method on a problem, or None."""
-    s = problem.structure
-    if method == "map_estimate":
-        reason = "a single draw has no spread"
-        return Limit(_point_mass(problem), reason, "by definition")
-    if method == "ensemble" and s.get("log_concave"):
-        return Limit(
-            _point_mass(problem),
-            "every member of an ensemble reaches the one mode of a log-concave posterior",
-            "convexity",
-        )
-    if method == "mean_field" and s.get("gaussian"):
-        covariance = np.diag(1 / np.diag(s["precision"]))
-        reference = _linear(problem, s["mean"], covariance)
-        return Limit(reference, "mean-field variances are 1/Λᵢᵢ, without correlations", "Bishop 2006 §10.1.2")
-    if method == "dropout" and s.get("gaussian"):
-        keep = 1 - (settings or {}).get("rate", 0.1)
-        reason = "dropout's f is Σ wⱼxⱼmⱼ/q, variance (1−q)/q Σ w²x², w the adaptive-ridge solution"
-        return Limit(_dropout(problem, keep), reason, "Wager et al. 2013; Gal & Ghahramani 2016")
-    return None
+def limit_for(method: Method, problem: Problem) -> Limit | None:
+    """The theorem that governs a method, at its settings, on a problem; None where there is none."""
+    find = LIMITS.get(method.run)
+    return None if find is None else find(method, problem)
+
+
+def _map_estimate(method, problem):
+    return Limit(_point_mass(problem), "a single draw has no spread", "by definition")
+
+
+def _ensemble(method, problem):
+    if not problem.log_concave:
+        return None
+    reason = "every member of an ensemble reaches the one mode of a log-concave posterior"
+    return Limit(_point_mass(problem), reason, "convexity")
+
+
+def _mean_field(method, problem):
+    if problem.linear is None:
+        return None
+    mean, precision = problem.linear.posterior
+    reference = problem.linear.answers(mean, np.diag(1 / np.diag(precision)))
+    return Limit(reference, "mean-field variances are 1/Λᵢᵢ, without correlations", "Bishop 2006 §10.1.2")
+
+
+def _dropout(method, problem):
+    if problem.linear is None:
+        return None
+    reference = dropout_reference(problem.linear, 1 - method.settings["rate"], method.settings["num_draws"])
+    reason = "dropout's f is Σ wⱼxⱼmⱼ/q, variance (1−q)/q Σ w²x², w the adaptive-ridge solution"
+    return Limit(reference, reason, "Wager et al. 2013; Gal & Ghahramani 2016")
+
+
+LIMITS: dict[Callable, Callable[[Method, Problem], Limit | None]] = {
+    inference.map_estimate: _map_estimate,
+    inference.ensemble: _ensemble,
+    inference.mean_field: _mean_field,
+    inference.dropout: _dropout,
+}
 
 
 def _point_mass(problem) -> Reference:
     """All draws at the mode; where the posterior is Gaussian, the mode, and so every number, is known."""
-    exact, s = problem.reference, problem.structure
-    zeros = np.zeros_like(exact.sd)
-    if not s.get("gaussian"):
-        return exact._replace(mean=None, sd=zeros, q05=None, q95=None, corr=None, log_predictive=None, certificate=None)
-    return _linear(problem, s["mean"], np.zeros_like(s["precision"]))._replace(q05=None, q95=None, corr=None)
+    exact = problem.reference
+    if problem.linear is None:
+        known = exact._replace(mean=None, log_predictive=None, certificate=None)
+    else:
+        mean, precision = problem.linear.posterior
+        known = problem.linear.answers(mean, np.zeros_like(precision))
+    return known._replace(sd=np.zeros_like(exact.sd), q05=None, q95=None, corr=None)
 
 
-def _linear(problem, mean, covariance) -> Reference:
-    s = problem.structure
-    return gaussian_pushforward(
-        problem.reference.names, mean, covariance, s["queries"], s["new_design"], s["new_y"], s["noise_scale"]
-    )
+def _masked(s: LinearGaussian) -> np.ndarray:
+    """[D] bool: the inputs that dropout masks, which are all but the constant one."""
+    return ~np.all(s.design == 1, axis=0)
 
 
-def adaptive_ridge(s: dict, keep: float) -> np.ndarray:
+def adaptive_ridge(s: LinearGaussian, keep: float) -> np.ndarray:
     """argmin E_m‖y − X(m∘w)/q‖²/2σ² + ‖w‖²/2τ²: the masks add (1−q)/q diag(XᵀX)/σ² on the masked columns."""
-    gram = s["design"].T @ s["design"] / s["noise_scale"] ** 2
-    penalty = np.where(s["masked"], (1 - keep) / keep * np.diag(gram), 0.0) + 1 / s["prior_scale"] ** 2
-    return np.linalg.solve(gram + np.diag(penalty), s["design"].T @ s["y"] / s["noise_scale"] ** 2)
+    gram = s.design.T @ s.design / s.noise_scale**2
+    penalty = np.where(_masked(s), (1 - keep) / keep * np.diag(gram), 0.0) + 1 / s.prior_scale**2
+    return np.linalg.solve(gram + np.diag(penalty), s.design.T @ s.y / s.noise_scale**2)
 
 
-def _dropout(problem, keep) -> Reference:
+def dropout_reference(s: LinearGaussian, keep: float, num_draws: int) -> Reference:
     """The exact distribution of dropout's predictions on a linear model, by all 2ᴰ masks."""
-    s = problem.structure
-    w, masked = adaptive_ridge(s, keep), s["masked"]
+    w, masked = adaptive_ridge(s, keep), _masked(s)
     masks = np.array(list(itertools.product([0.0, 1.0], repeat=int(masked.sum()))))
     log_weights = masks.sum(1) * np.log(keep) + (1 - masks).sum(1) * np.log(1 - keep)
     scaled = np.repeat(w[None], len(masks), 0)
     scaled[:, masked] *= masks / keep
-    values, weights = scaled @ s["queries"].T, np.exp(log_weights)
+    values, weights = scaled @ s.queries.T, np.exp(log_weights)
     mean = weights @ values
     covariance = (values - mean).T @ (weights[:, None] * (values - mean))
-    residual = (s["new_y"] - scaled @ s["new_design"].T) / s["noise_scale"]
-    log_noise = -0.5 * (residual**2).sum(1) - residual.shape[1] * np.log(np.sqrt(2 * np.pi) * s["noise_scale"])
+    residual = (s.new_y - scaled @ s.new_design.T) / s.noise_scale
+    log_noise = -0.5 * (residual**2).sum(1) - residual.shape[1] * np.log(np.sqrt(2 * np.pi) * s.noise_scale)
     sd = np.sqrt(np.diag(covariance))
-    return problem.reference._replace(
-        mean=mean, sd=sd, q05=_expected_quantile(values, weights, 0.05), q95=_expected_quantile(values, weights, 0.95),
-        corr=correlation(covariance), log_predictive=float(logsumexp(log_noise + log_weights)), certificate=None,
-    )  # fmt: skip
+    q05, q95 = (_expected_quantile(values, weights, p, num_draws) for p in (0.05, 0.95))
+    log_predictive = float(logsumexp(log_noise + log_weights))
+    return Reference(s.names, mean, sd, q05, q95, correlation(covariance), log_predictive, len(s.new_y), None, None)
 
 
-def _expected_quantile(values, weights, p):
-    """The expectation of the p-quantile of NUM_DRAWS draws, as `checks` computes it, of a discrete distribution: with
+def _expected_quantile(values, weights, p, num_draws):
+    """The expectation of the p-quantile of num_draws draws, as `checks` computes it, of a discrete distribution: with
     gaps between its atoms it is not the quantile itself. P(X₍ₖ₎ ≤ x) = I_F(x)(k, S − k + 1)."""
     order = np.argsort(values, axis=0, kind="stable")
     cumulative = np.clip(np.cumsum(weights[order], axis=0), 0, 1)
     atoms = np.take_along_axis(values, order, 0)
-    position = p * (NUM_DRAWS + 1 / 3) - 2 / 3
+    position = p * (num_draws + 1 / 3) - 2 / 3
     low = int(position)
 
     def order_statistic(k):
-        below = betainc(k, NUM_DRAWS - k + 1, cumulative)
+        below = betainc(k, num_draws - k + 1, cumulative)
         return (np.diff(below, axis=0, prepend=0.0) * atoms).sum(0)
 
     return (1 - (position - low)) * order_statistic(low + 1) + (position - low) * order_statistic(low + 2)

@@ -8,22 +8,42 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from probjax import inference
 
-NUM_DRAWS = 4000  # a key, where draws cost nothing: margins are then those of the fit, not of the sampling
-NUTS_DRAWS = 2000
+FREE_DRAWS = {"num_draws": 4000}  # a key, where draws cost nothing: margins are those of the fit, not of the sampling
 
-METHODS: dict[str, Callable] = {
-    "map_estimate": inference.map_estimate,
-    "laplace": partial(inference.laplace, num_draws=NUM_DRAWS),
-    "mean_field": partial(inference.mean_field, num_draws=NUM_DRAWS),
-    "full_rank": partial(inference.full_rank, num_draws=NUM_DRAWS),
-    "nuts": partial(inference.nuts, num_draws=NUTS_DRAWS, num_chains=1),  # each replication is a chain of its own
-    "dropout": partial(inference.dropout, num_draws=NUM_DRAWS),
-    "ensemble": inference.ensemble,
+
+class Method(NamedTuple):
+    """A function on trial at fixed settings.
+
+    run: (key, model, data, **settings) -> Posterior; `limits` goes by it, whatever the name.
+    exact: its draws are from the posterior itself, so that no limit and no finding excuses a fail.
+    """
+
+    name: str
+    run: Callable
+    settings: dict[str, Any]
+    exact: bool = False
+
+    def __call__(self, key, model, data):
+        return self.run(key, model, data, **self.settings)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("map_estimate", inference.map_estimate, {}),
+        Method("laplace", inference.laplace, FREE_DRAWS),
+        Method("mean_field", inference.mean_field, FREE_DRAWS),
+        Method("full_rank", inference.full_rank, FREE_DRAWS),
+        # each replication is a chain of its own
+        Method("nuts", inference.nuts, {"num_draws": 2000, "num_chains": 1}, exact=True),
+        Method("dropout", inference.dropout, {**FREE_DRAWS, "rate": 0.1}),
+        Method("ensemble", inference.ensemble, {"num_members": 16}),
+    )
 }
-EXACT = frozenset({"nuts"})  # no finding and no limit excuses a fail of these
 
 
 def load_method(spec: str) -> Callable:

@@ -83,8 +83,6 @@ def build(directory: str | Path, name: str) -> Problem:
         log_new=None,
         reference=reference,
         exact_draws=None,
-        prior_draws=None,
-        structure={},
     )
 
 

@@ -20,8 +20,8 @@ class Problem(NamedTuple):
     reference: the exact answer for the queries.
     exact_draws: (numpy Generator, S) -> params with leading S, drawn from the exact posterior; None where there is no
         such sampler.
-    prior_draws: likewise from the prior, for the controls; None when it is improper.
-    structure: what `limits` needs to compute known wrong answers (design, precision …), by name.
+    log_concave: whether the posterior has one mode for sure.
+    linear: the regression behind a Gaussian posterior, from which `limits` computes known wrong answers; else None.
     """
 
     name: str
@@ -32,8 +32,8 @@ class Problem(NamedTuple):
     log_new: Callable | None
     reference: Any
     exact_draws: Callable | None
-    prior_draws: Callable | None
-    structure: dict[str, Any]
+    log_concave: bool = False
+    linear: Any = None
 
 
 class Replications(NamedTuple):
@@ -57,4 +57,19 @@ class Verdict(NamedTuple):
     outcome: str  # pass | fail | unresolved | not_applicable | error
     expected: str  # theorem | measured | no
     reason: str
-    errors: dict[str, Any]  # query -> (error, standard error), and "num_replications"; for the findings
+    num_replications: int  # R behind the numbers; 0 where there are none
+    errors: dict[str, Any]  # query -> (error, standard error), for the findings; empty where draws are not finite
+
+    @classmethod
+    def without_numbers(cls, *, problem, method, check, tolerance, outcome, reason, expected="no") -> Verdict:
+        """A cell that has no error to show: not applicable, an error, or draws that are not finite."""
+        nan = float("nan")
+        return cls(problem, method, check, "", nan, nan, tolerance, outcome, expected, reason, 0, {})
+
+
+class Limit(NamedTuple):
+    """A wrong answer that a theorem predicts: `reference` is what the method must show instead of the exact answer."""
+
+    reference: Any
+    reason: str
+    source: str

@@ -61,7 +61,7 @@ def _cell(task: Task, problem, tell) -> dict:
 
     budget = FULL if task.level == "full" else DEFAULT
     method = load_method(task.method) if task.stranger else METHODS[task.method]
-    limit = None if task.stranger else limit_for(task.method, problem)
+    limit = None if task.stranger else limit_for(method, problem)
     key = jax.random.fold_in(jax.random.key(task.seed), zlib.crc32(f"{task.problem}/{task.method}".encode()))
     sampler = None
     try:
@@ -106,11 +106,8 @@ def _all_checks(task, level, outcome, reason):
     from verification.checks import CHECKS
     from verification.types import Verdict
 
-    nan = float("nan")
-    return [
-        Verdict(task.problem, task.method, c.name, "", nan, nan, c.tolerance[level], outcome, "no", reason, {})
-        for c in CHECKS
-    ]
+    cell = lambda c: {"problem": task.problem, "method": task.method, "check": c.name, "tolerance": c.tolerance[level]}
+    return [Verdict.without_numbers(**cell(c), outcome=outcome, reason=reason) for c in CHECKS]
 
 
 def _controls(task: Task, problem, tell) -> dict:

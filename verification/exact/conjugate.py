@@ -3,11 +3,38 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import stats
 from scipy.special import betaln, digamma, gammaln, polygamma
 
 from verification.exact.reference import Certificate, Reference, correlation, difference_in_sd, gaussian_reference
+
+
+class LinearGaussian(NamedTuple):
+    """y ~ N(design @ w, noise_scale²), w ~ N(0, prior_scale²); the queries are `queries @ w`. Whatever Gaussian w is
+    given, true posterior or not, `answers` says what it predicts."""
+
+    names: tuple[str, ...]
+    design: np.ndarray
+    y: np.ndarray
+    noise_scale: float
+    prior_scale: float
+    queries: np.ndarray
+    new_design: np.ndarray
+    new_y: np.ndarray
+
+    @property
+    def posterior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and precision of w."""
+        return linear_posterior(self.design, self.y, self.noise_scale, self.prior_scale)
+
+    def answers(self, mean, covariance) -> Reference:
+        """Queries and predictions when w ~ N(mean, covariance)."""
+        spread = self.new_design @ covariance @ self.new_design.T + self.noise_scale**2 * np.eye(len(self.new_y))
+        new = (self.new_y, self.new_design @ mean, spread)
+        return gaussian_reference(self.names, self.queries @ mean, self.queries @ covariance @ self.queries.T, new=new)
 
 
 def linear_posterior(design, y, noise_scale, prior_scale):
@@ -20,30 +47,20 @@ def linear_posterior(design, y, noise_scale, prior_scale):
     return np.linalg.solve(precision, design.T @ y / noise_scale**2), precision
 
 
-def linear_regression(names, design, y, noise_scale, prior_scale, queries, new_design, new_y) -> Reference:
-    """Queries `queries @ w` of Bayesian linear regression with known noise; second method: the n×n (function-space)
-    form."""
-    mean, precision = linear_posterior(design, y, noise_scale, prior_scale)
-    primal = gaussian_pushforward(names, mean, np.linalg.inv(precision), queries, new_design, new_y, noise_scale)
-    prior_covariance = np.diag(np.broadcast_to(np.asarray(prior_scale, float) ** 2, design.shape[1:]))
+def linear_regression(problem: LinearGaussian) -> Reference:
+    """Bayesian linear regression with known noise; second method: the n×n (function-space) form."""
+    design, y, noise_scale = problem.design, problem.y, problem.noise_scale
+    mean, precision = problem.posterior
+    primal = problem.answers(mean, np.linalg.inv(precision))
+    prior_covariance = problem.prior_scale**2 * np.eye(design.shape[1])
     kernel = design @ prior_covariance @ design.T + noise_scale**2 * np.eye(len(y))
     gain = np.linalg.solve(kernel, design @ prior_covariance).T
-    covariance = prior_covariance - gain @ design @ prior_covariance
-    dual = gaussian_pushforward(names, gain @ y, covariance, queries, new_design, new_y, noise_scale)
+    dual = problem.answers(gain @ y, prior_covariance - gain @ design @ prior_covariance)
     gap = difference_in_sd(primal, dual)
     evidence = float(stats.multivariate_normal.logpdf(y, np.zeros(len(y)), kernel))
-    certificate = Certificate(
-        gap, "closed form in weight space; rounding bounded by the second method", "function-space (n×n) form", gap
-    )
+    found = "closed form in weight space; rounding bounded by the second method"
+    certificate = Certificate(gap, found, "function-space (n×n) form", gap)
     return primal._replace(log_evidence=evidence, certificate=certificate)
-
-
-def gaussian_pushforward(names, mean, covariance, queries, new_design, new_y, noise_scale) -> Reference:
-    """Linear queries and predictions when w ~ N(mean, covariance)."""
-    spread = new_design @ covariance @ new_design.T + noise_scale**2 * np.eye(len(new_y))
-    return gaussian_reference(
-        names, queries @ mean, queries @ covariance @ queries.T, new=(new_y, new_design @ mean, spread)
-    )
 
 
 def normal_inverse_gamma(names, design, y, prior_scale, shape, rate, queries, new_design, new_y) -> Reference:

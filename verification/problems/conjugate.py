@@ -25,8 +25,9 @@ def beta_bernoulli() -> Problem:
     a, b, y, new_y = 1.0, 1.0, np.r_[1.0, np.zeros(18)], np.array([1.0, 0, 0, 1, 0])
     prior = Prior(Partial(_beta_log_prob, a=a, b=b), Partial(_beta_sample, a=a, b=b))
     model = Model(*constant_network(), prior=prior, likelihood=likelihoods.bernoulli())
-    density = lambda u: (a + 1) * np.log(expit(u[:, 0])) + (b + 18) * np.log(expit(-u[:, 0]))
-    new = lambda u: 2 * np.log(expit(u[:, 0])) + 3 * np.log(expit(-u[:, 0]))
+    post_a, post_b = a + y.sum(), b + (1 - y).sum()
+    density = lambda u: post_a * np.log(expit(u[:, 0])) + post_b * np.log(expit(-u[:, 0]))
+    new = lambda u: new_y.sum() * np.log(expit(u[:, 0])) + (1 - new_y).sum() * np.log(expit(-u[:, 0]))
     reference = conjugate.beta_bernoulli(a, b, y, new_y)
     second = quadrature.increasing_queries(reference.names, density, -2.2, (expit, lambda u: u), log_new=new, num_new=5)
     return Problem(
@@ -37,9 +38,8 @@ def beta_bernoulli() -> Problem:
         query=_probability_query,
         log_new=new_rows(model, rows_without_inputs(new_y)),
         reference=certified(reference, second, FOUND, SECOND),
-        exact_draws=lambda rng, num: _logit(rng.beta(a + 1, b + 18, num)),
-        prior_draws=lambda rng, num: _logit(rng.beta(a, b, num)),
-        structure={"log_concave": True},
+        exact_draws=lambda rng, num: _logit(rng.beta(post_a, post_b, num)),
+        log_concave=True,
     )
 
 
@@ -80,8 +80,7 @@ def gamma_poisson() -> Problem:
         log_new=new_rows(model, rows_without_inputs(new_y)),
         reference=certified(reference, second, FOUND, SECOND),
         exact_draws=lambda rng, num: np.log(rng.gamma(post_shape, 1 / post_rate, num)),
-        prior_draws=lambda rng, num: np.log(rng.gamma(shape, 1 / rate, num)),
-        structure={"log_concave": True},
+        log_concave=True,
     )
 
 
@@ -116,8 +115,7 @@ def dirichlet_categorical() -> Problem:
         log_new=new_rows(model, rows_without_inputs(new_y)),
         reference=certified(reference, _dirichlet_by_quadrature(reference, post, new_y), FOUND, SECOND),
         exact_draws=lambda rng, num: _log_ratio(rng.dirichlet(post, num)),
-        prior_draws=lambda rng, num: _log_ratio(rng.dirichlet(alpha, num)),
-        structure={"log_concave": True},
+        log_concave=True,
     )
 
 

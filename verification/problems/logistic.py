@@ -35,7 +35,7 @@ def breast_cancer_pc() -> Problem:
     problem = _problem(
         "breast_cancer_pc", "breast cancer, logistic regression on 2 principal components", scores, y, probes, reference
     )
-    return problem._replace(exact_draws=_rejection_sampler(density, start), structure={"log_concave": True})
+    return problem._replace(exact_draws=_rejection_sampler(density, start), log_concave=True)
 
 
 def standardised_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +64,7 @@ def breast_cancer() -> Problem:
     )
     return _problem(
         "breast_cancer", "breast cancer, logistic regression on all 30 features", x, y, probes, reference
-    )._replace(structure={"log_concave": True})
+    )._replace(log_concave=True)
 
 
 def thirty_feature_queries(x):
@@ -88,14 +88,6 @@ def _sum_log_sigmoid(z):
 
 def _problem(name, about, x, y, probes, reference) -> Problem:
     model = Model(*linear(x.shape[1]), prior=priors.normal(0.0, PRIOR_SCALE[name]), likelihood=likelihoods.bernoulli())
-    prior_scale = PRIOR_SCALE[name]
-
-    def prior_draws(rng, num):
-        return {
-            "weight": prior_scale * rng.standard_normal((num, x.shape[1])),
-            "bias": prior_scale * rng.standard_normal(num),
-        }
-
     return Problem(
         name=name,
         about=about,
@@ -105,8 +97,6 @@ def _problem(name, about, x, y, probes, reference) -> Problem:
         log_new=new_rows(model, Data(jnp.asarray(x[NUM_FIT:]), jnp.asarray(y[NUM_FIT:]))),
         reference=reference,
         exact_draws=None,
-        prior_draws=prior_draws,
-        structure={},
     )
 
 

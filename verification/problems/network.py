@@ -41,8 +41,6 @@ def network_one_unit() -> Problem:
         log_new=new_rows(model, Data(jnp.asarray(new_x)[:, None], jnp.asarray(new_y))),
         reference=exact.one_unit_network(net, QUERY_X, new_x, new_y),
         exact_draws=lambda rng, num: _params(sampler(rng, num)),
-        prior_draws=lambda rng, num: _params(rng.standard_normal((num, 4)) * SCALES),
-        structure={},
     )
 
 

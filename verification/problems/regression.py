@@ -49,38 +49,24 @@ def _diabetes_queries(x):
 
 
 def _known_noise(name, about, x, y, num_fit, names, probes, noise_scale, prior_scale) -> Problem:
-    model = Model(
-        *linear(x.shape[1]), prior=priors.normal(0.0, prior_scale), likelihood=likelihoods.normal(noise_scale)
-    )
+    prior, likelihood = priors.normal(0.0, prior_scale), likelihoods.normal(noise_scale)
+    model = Model(*linear(x.shape[1]), prior=prior, likelihood=likelihood)
     design, new_design = with_ones(x[:num_fit]), with_ones(x[num_fit:])
-    fit_y, new_y = y[:num_fit], y[num_fit:]
-    mean, precision = conjugate.linear_posterior(design, fit_y, noise_scale, prior_scale)
+    exact = conjugate.LinearGaussian(
+        tuple(names), design, y[:num_fit], noise_scale, prior_scale, probes, new_design, y[num_fit:]
+    )
+    mean, precision = exact.posterior
     return Problem(
         name=name,
         about=about,
         model=model,
-        data=Data(jnp.asarray(x[:num_fit]), jnp.asarray(fit_y)),
+        data=Data(jnp.asarray(x[:num_fit]), jnp.asarray(exact.y)),
         query=linear_queries(probes),
-        log_new=new_rows(model, Data(jnp.asarray(x[num_fit:]), jnp.asarray(new_y))),
-        reference=conjugate.linear_regression(
-            names, design, fit_y, noise_scale, prior_scale, probes, new_design, new_y
-        ),
+        log_new=new_rows(model, Data(jnp.asarray(x[num_fit:]), jnp.asarray(exact.new_y))),
+        reference=conjugate.linear_regression(exact),
         exact_draws=gaussian_draws(mean, np.linalg.inv(precision)),
-        prior_draws=gaussian_draws(np.zeros(len(mean)), prior_scale**2 * np.eye(len(mean))),
-        structure={
-            "log_concave": True,
-            "gaussian": True,
-            "mean": mean,
-            "precision": precision,
-            "design": design,
-            "y": fit_y,
-            "noise_scale": noise_scale,
-            "prior_scale": prior_scale,
-            "queries": probes,
-            "new_design": new_design,
-            "new_y": new_y,
-            "masked": np.r_[np.ones(x.shape[1], bool), False],
-        },
+        log_concave=True,
+        linear=exact,
     )
 
 
@@ -118,8 +104,6 @@ def diabetes_noise() -> Problem:
             reference, second, "closed form; rounding bounded by the second method", "801-node quadrature over log σ"
         ),
         exact_draws=draw_posterior,
-        prior_draws=_nig_draws(np.zeros(11), prior_scale**2 * np.eye(11), shape, rate),
-        structure={},
     )
 
 
