@@ -1,5 +1,5 @@
-"""How a leading axis of independent repetitions (keys, members, chains, masks, replications) runs: decided here and
-nowhere else."""
+"""How a leading axis of expensive independent repetitions (keys, members, chains, replications) runs: decided here.
+Cheap maps over draws are plain vmaps where they stand."""
 
 from __future__ import annotations
 

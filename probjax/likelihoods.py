@@ -157,9 +157,8 @@ def poisson() -> Likelihood:
 
 
 def _poisson_log_prob(y, f):
-    # y·f − eᶠ − log y! cancels catastrophically for large counts. With λ = eᶠ it equals −D(y, λ) − (log y! − y log y
-    # + y),
-    # D the half deviance (Loader 2000), whose two terms are both small; the Stirling remainder is a series in 1/y.
+    # y·f − eᶠ − log y! cancels catastrophically for large counts. With λ = eᶠ it equals −D(y, λ) minus the Stirling
+    # remainder log y! − y log y + y, D being the half deviance (Loader 2000): both small, the second a series in 1/y
     y = jnp.asarray(y, jnp.result_type(f))
     positive = jnp.where(y > 0, y, 1.0)
     u = f - jnp.log(positive)  # log(λ / y)

@@ -90,6 +90,11 @@ def joint(**parts: Prior) -> Prior:
 
 
 def _joint_log_prob(parts, params):
+    if not isinstance(params, dict):
+        raise ValueError(
+            f"priors.joint has parts {sorted(parts)} but params is a {type(params).__name__}; joint needs a dict: "
+            "for other trees give priors.normal or priors.laplace a tree of scales"
+        )
     if set(parts) != set(params):
         raise ValueError(
             f"priors.joint has parts {sorted(parts)} but params has {sorted(params)}; give one prior a name"

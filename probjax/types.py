@@ -59,6 +59,7 @@ class Likelihood(_Likelihood):
     sample:   (key, f) -> y.
     mean, variance: f -> [N] (or [N, K] for a categorical), the moments of y given f.
     support:  (y, f) -> [N] bool, true where y can occur; its docstring says the support in words.
+              None: any y, unchecked.
     """
 
     __slots__ = ()

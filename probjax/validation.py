@@ -147,11 +147,10 @@ def _check_output_rows(data, f):
 
 
 def _check_support(model, data, f):
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data.y)):
+    if model.likelihood.support is None or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data.y)):
         return
-    zeros = jax.tree.map(
-        lambda leaf: np.zeros(leaf.shape), f
-    )  # the support may depend on f's shape, never on its values
+    # the support may depend on f's shape, never on its values
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape), f)
     with jax.ensure_compile_time_eval():  # concrete data inside somebody's jit are still concrete
         inside = np.asarray(model.likelihood.support(data.y, zeros))
     if inside.shape != (num_data(data),):

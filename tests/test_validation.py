@@ -137,3 +137,16 @@ def test_a_numpyro_program_is_the_density_it_writes_down():
 def test_a_numpyro_program_without_latents_is_refused():
     with pytest.raises(ValueError, match="no latent sites"):
         target_from_numpyro(lambda data: numpyro.sample("y", dist.Normal(0.0, 1.0), obs=data), np.zeros(3))
+
+
+def test_a_likelihood_of_ones_own_may_leave_its_support_open():
+    from probjax import Likelihood
+
+    mine = Likelihood(lambda y, f: -((y - f) ** 4), None, None, None, None)
+    check_inputs(model(mine), Data(X, Y))
+    assert log_joint(model(mine), linear(2).init(jax.random.key(0)), Data(X, Y)).shape == ()
+
+
+def test_a_joint_prior_needs_a_dict_of_parameters():
+    with pytest.raises(ValueError, match="params is a tuple; joint needs a dict"):
+        priors.joint(network=priors.flat()).log_prob(mlp([1, 2, 1]).init(jax.random.key(0)))

@@ -16,9 +16,7 @@ from verification.exact.reference import Reference
 from verification.types import Replications
 
 MIN_DRAWS_FOR_QUANTILES = 100
-COLLAPSED = (
-    1e-3  # of the posterior sd: a spread below this has no correlation worth the name; the sd check fails it anyway
-)
+COLLAPSED = 1e-3  # of the posterior sd: what spreads less has no correlation worth the name, and its sd fails anyway
 
 
 class Summaries(NamedTuple):
@@ -105,8 +103,7 @@ def _mean(s, reference, unit):
 def _sd(s, reference, unit):
     if reference.sd is None:
         return "no claim about sds"
-    # variances are pooled because they, unlike sds, are unbiased; a collapsed posterior has sd 0 and error −1, never
-    # −inf
+    # variances, unlike sds, are unbiased, so they are pooled; a collapsed posterior has sd 0 and error −1, not −inf
     variance = s.variance.mean(0)
     sd = np.sqrt(variance)
     standard_error = np.divide(_standard_error(s.variance), 2 * sd, out=np.zeros_like(sd), where=sd > 0)

@@ -140,7 +140,7 @@ def repeated(first: Look, again: Look, tolerance: float) -> bool:
 def matches_limit(
     check: Check, summaries: Summaries, problem, limit: Limit | None, level: str
 ) -> tuple[str, Look | None]:
-    """ "pass" where the method shows the theorem's number, "fail" where it shows another, "unresolved", or "none"."""
+    """Whether the method shows the theorem's number: "pass", "fail" for another one, "unresolved", or "none"."""
     if limit is None:
         return "none", None
     look = examine(check, summaries, limit.reference, problem.reference.sd, level)

@@ -89,9 +89,9 @@ def _costs(outcome):
 
 
 def _certificates(outcome):
-    header = ["problem", "error (posterior sd)", "found by", "second method", "agreement"]
+    header = ["problem", "what it is", "error (posterior sd)", "found by", "second method", "agreement"]
     rows = [
-        [name, f"{c['error']:.1e}", c["found"], c["second"], f"{c['agreement']:.1e}"]
+        [name, c["about"], f"{c['error']:.1e}", c["found"], c["second"], f"{c['agreement']:.1e}"]
         for name, c in outcome.certificates.items()
     ]
     return ["## Exact answers", "", *_table(header, rows)]

@@ -15,8 +15,8 @@ CELL_KEYS = ("problem", "method", "check", "query", "error", "margin", "toleranc
 
 
 class Outcome(NamedTuple):
-    """All a run found. verdicts: one a (problem, method, check); timings and reports: by (problem, method); status:
-    the exit status."""
+    """All a run found. verdicts: one a (problem, method, check); timings and reports: by (problem, method);
+    certificates: by problem, with what the problem is about."""
 
     methods: list[str]
     problems: list[str]

@@ -35,7 +35,11 @@ def run_task(task: Task, tell: Callable[[str], None] = lambda state: None) -> di
     tell("solving exactly")
     problem = build_problem(task.problem, task.posteriordb)
     result = _controls(task, problem, tell) if task.method == "controls" else _cell(task, problem, tell)
-    return {"task": task._asdict(), "certificate": problem.reference.certificate._asdict(), **result}
+    return {
+        "task": task._asdict(),
+        "certificate": {"about": problem.about, **problem.reference.certificate._asdict()},
+        **result,
+    }
 
 
 @cache

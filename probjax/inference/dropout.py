@@ -39,7 +39,7 @@ def dropout(
         num_masks: masks averaged in one step.
 
     Returns:
-        Posterior with draws [S, …]; info: `params` are not kept; `grad_norm`, `objective`, `num_steps`, `converged`
+        Posterior with draws [S, …]; info: `grad_norm`, `objective`, `num_steps`, `converged`
         of the fit.
 
     Raises:

@@ -33,7 +33,7 @@ def ensemble(
         key: one stream a member.
         num_members: M, the number of draws.
         fit: a minimiser `(objective, params) -> (params, info)`; for large nets `functools.partial(optimize.adam, …)`.
-        batch_size: members that run together on a CPU; see `axis.over_leading_axis`.
+        batch_size: members that run together; see `axis.over_leading_axis`.
 
     Returns:
         Posterior with draws [M, …]; info: the fit's, each [M].

@@ -59,9 +59,8 @@ def laplace(
     log_joint = lambda w: density.log_joint(unravel(w), data)
     eigenvalues, vectors = jnp.linalg.eigh(-jax.hessian(log_joint)(mode))
     noise = jax.random.normal(draw_key, (num_draws, flat.size), flat.dtype)
-    draws = (
-        mode + (noise / jnp.sqrt(eigenvalues)) @ vectors.T
-    )  # √ of a negative eigenvalue is NaN: reported, not patched
+    # √ of a negative eigenvalue is NaN: reported, not patched
+    draws = mode + (noise / jnp.sqrt(eigenvalues)) @ vectors.T
     log_det = jnp.sum(jnp.log(eigenvalues))
     log_two_pi = flat.size * jnp.log(2 * jnp.pi)
     info = {

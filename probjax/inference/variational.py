@@ -144,8 +144,7 @@ def _log_abs_det(scale):
 
 
 def _curvature(log_joint, start):
-    """Mode and eigen-decomposition of −∇² log p there, eigenvalues made positive: it only sets coordinates, never
-    the answer."""
+    """The mode and −∇² log p there: they only set coordinates, never the answer."""
     mode, _ = lbfgs(lambda w: -log_joint(w), start)
     return mode, -jax.hessian(log_joint)(mode)
 

@@ -140,9 +140,8 @@ def one_unit_sampler(net: OneUnit, nodes: int = 1201):
                 )
             accepted.append(points[np.log(rng.uniform(size=len(cells))) < log_ratio - np.log(LARGEST_RATIO)])
             num += len(accepted[-1])
-        points = np.concatenate(accepted)[:num_draws] * rng.choice(
-            [-1.0, 1.0], (num_draws, 1)
-        )  # either sign of the symmetry
+        either_sign = rng.choice([-1.0, 1.0], (num_draws, 1))  # of the symmetry
+        points = np.concatenate(accepted)[:num_draws] * either_sign
         _, mean, covariance = conditional(net, points)
         noise = rng.standard_normal((num_draws, 2))
         return np.column_stack([points, mean + np.einsum("mkl,ml->mk", np.linalg.cholesky(covariance), noise)])
