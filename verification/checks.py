@@ -42,7 +42,7 @@ def summarise(replications: Replications) -> Summaries:
     finite = bool(np.isfinite(q).all() and (log_new is None or not np.isnan(log_new).any()))
     mean = q.mean(1)
     centred = q - mean[:, None]
-    covariance = np.einsum("rsi,rsj->rij", centred, centred, optimize=True) / max(num_draws - 1, 1)
+    covariance = centred.swapaxes(1, 2) @ centred / max(num_draws - 1, 1)
     variance = np.diagonal(covariance, axis1=1, axis2=2)
     q05 = q95 = None
     if num_draws >= MIN_DRAWS_FOR_QUANTILES:
@@ -54,13 +54,13 @@ def summarise(replications: Replications) -> Summaries:
 def _quantiles(q):
     """5% and 95% sample quantiles over axis 1, median-unbiased (Hyndman & Fan 1996, type 8)."""
     num = q.shape[1]
-    ordered = np.sort(q, axis=1)
-    found = []
-    for p in (0.05, 0.95):
-        position = np.clip(p * (num + 1 / 3) - 2 / 3, 0, num - 1)  # zero-based
-        low = int(position)
-        found.append(ordered[:, low] + (position - low) * (ordered[:, min(low + 1, num - 1)] - ordered[:, low]))
-    return found
+    positions = [min(max(p * (num + 1 / 3) - 2 / 3, 0.0), num - 1.0) for p in (0.05, 0.95)]  # zero-based
+    neighbours = [(int(position), min(int(position) + 1, num - 1)) for position in positions]
+    ordered = np.partition(np.ascontiguousarray(q.swapaxes(1, 2)), sorted({k for pair in neighbours for k in pair}))
+    return [
+        ordered[..., low] + (position - low) * (ordered[..., high] - ordered[..., low])
+        for position, (low, high) in zip(positions, neighbours)
+    ]
 
 
 def pool(parts: list[Summaries]) -> Summaries:

@@ -95,7 +95,8 @@ CONTROLS = (
 
 
 class ControlResult(NamedTuple):
-    """outcome: pass, fail or unresolved, the strictest of the checks; caught_by: the checks that failed."""
+    """outcome: pass, fail or unresolved, the strictest of the checks; caught_by: the checks whose fail
+    was confirmed first."""
 
     problem: str
     control: str
@@ -119,7 +120,7 @@ def run_control(problem, control: Control, rng: np.random.Generator, budget: Bud
         exact = _replications(problem, source, rng, num_replications, control.chained)
         return control.damage(rng, exact, problem)
 
-    verdicts = judge(problem, control.name, draw, budget)
+    verdicts = judge(problem, control.name, draw, budget, stop_at_fail=True)
     failed = [v.check for v in verdicts if v.outcome == "fail"]
     open_ = any(v.outcome == "unresolved" for v in verdicts)
     return ControlResult(

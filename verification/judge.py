@@ -55,7 +55,13 @@ class Look(NamedTuple):
 
 
 def judge(
-    problem, method: str, draw: Callable[[int], Replications], budget: Budget = DEFAULT, limit: Limit | None = None
+    problem,
+    method: str,
+    draw: Callable[[int], Replications],
+    budget: Budget = DEFAULT,
+    limit: Limit | None = None,
+    *,
+    stop_at_fail: bool = False,
 ) -> list[Verdict]:
     """Hold a method to a problem's exact answer by every check.
 
@@ -63,6 +69,7 @@ def judge(
         problem: a `Problem`; only its name and reference are used.
         draw: R -> Replications from R fresh keys, never the same twice.
         limit: a theorem's wrong answer, or None.
+        stop_at_fail: leave what is open unresolved once one fail is confirmed.
 
     Returns:
         One Verdict a check. `expected` is "theorem" or "no" here; the findings are compared by the caller.
@@ -91,6 +98,8 @@ def judge(
                     problem, method, check, seen._replace(outcome="fail"), budget, summaries, limit
                 )
         pending = [c for c in pending if c.name not in verdicts]
+        if stop_at_fail and any(v.outcome == "fail" for v in verdicts.values()):
+            break
     for check in pending:
         # keys drawn to repeat another check's fail are one more look here; a fail seen only now has not been repeated
         seen = examine(check, summaries, problem.reference, problem.reference.sd, budget.level)

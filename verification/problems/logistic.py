@@ -35,7 +35,8 @@ def breast_cancer_pc() -> Problem:
     problem = _problem(
         "breast_cancer_pc", "breast cancer, logistic regression on 2 principal components", scores, y, probes, reference
     )
-    return problem._replace(exact_draws=_rejection_sampler(density, start), log_concave=True)
+    covariance = (reference.corr * np.outer(reference.sd, reference.sd))[:3, :3]  # the first three queries are w itself
+    return problem._replace(exact_draws=_rejection_sampler(density, reference.mean[:3], covariance), log_concave=True)
 
 
 def standardised_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
@@ -100,26 +101,25 @@ def _problem(name, about, x, y, probes, reference) -> Problem:
     )
 
 
-def _rejection_sampler(density, start):
-    """Exact draws by rejection from a multivariate t (10 degrees of freedom) at the mode; its tails cover a
-    log-concave posterior's."""
-    mode, factor = quadrature.mode_and_factor(density, start)
-    dof, dim = 10.0, len(start)
+def _rejection_sampler(density, mean, covariance):
+    """Exact draws by rejection from a multivariate t (10 degrees of freedom) with the posterior's mean and covariance;
+    its tails cover a log-concave posterior's."""
+    factor, dof, dim = np.linalg.cholesky(covariance), 10.0, len(mean)
     log_t = lambda z: -0.5 * (dof + dim) * np.log1p((z**2).sum(1) / dof)
 
-    probe = np.random.default_rng(0).standard_normal((20000, dim)) * 2.0
-    bound = np.max(density(mode + probe @ factor.T) - log_t(probe)) + 0.1
+    probe = np.random.default_rng(0).standard_normal((40_000, dim)) * 2.0
+    bound = np.max(density(mean + probe @ factor.T) - log_t(probe)) + 0.1
 
     def draw(rng, num_draws):
         kept, num = [], 0
         while num < num_draws:
             z = rng.standard_normal((4096, dim)) / np.sqrt(rng.chisquare(dof, 4096) / dof)[:, None]
-            log_ratio = density(mode + z @ factor.T) - log_t(z) - bound
+            log_ratio = density(mean + z @ factor.T) - log_t(z) - bound
             if log_ratio.max() > 0:
                 raise ArithmeticError(f"the rejection bound is exceeded by {log_ratio.max():.3f} nats; raise it")
             kept.append(z[np.log(rng.uniform(size=4096)) < log_ratio])
             num += len(kept[-1])
-        w = mode + np.concatenate(kept)[:num_draws] @ factor.T
+        w = mean + np.concatenate(kept)[:num_draws] @ factor.T
         return {"weight": w[:, :-1], "bias": w[:, -1]}
 
     return draw
