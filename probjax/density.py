@@ -8,7 +8,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from probjax.types import Data, Model, Params, Target
-from probjax.validation import check_params, check_rows, num_data
+from probjax.validation import check_log_prob, check_params, check_rows, network_output, num_data
 
 
 def log_likelihood(model: Model, params: Params, data: Data) -> Array:
@@ -18,12 +18,14 @@ def log_likelihood(model: Model, params: Params, data: Data) -> Array:
         [N], nats per datum.
 
     Raises:
-        ValueError: x, y and apply(params, x) disagree on the number of rows, or params is not of model.init's shape.
+        ValueError: x, y and apply(params, x) disagree on the number of rows, y holds what cannot occur, or params is
+            not of model.init's shape.
     """
     check_params(model, params)
-    f = model.apply(params, data.x)
+    f = network_output(model, params, data.x)
+    check_rows(model, data, f)
     log_prob = model.likelihood.log_prob(data.y, f)
-    check_rows(data, f, log_prob)
+    check_log_prob(data, f, log_prob)
     return log_prob
 
 
@@ -50,6 +52,10 @@ def log_joint(model: Model, params: Params, data: Data, *, num_total: int | None
     >>> round(float(log_joint(model, params, data)), 4)  # −6/2 log 2π − 4/2
     -7.5136
     """
+    if num_total is not None and num_total < num_data(data):
+        raise ValueError(
+            f"num_total is {num_total} but data has {num_data(data)} rows; it is the size of the whole data set"
+        )
     scale = 1.0 if num_total is None else num_total / num_data(data)
     return log_prior(model, params) + scale * jnp.sum(log_likelihood(model, params, data))
 

@@ -47,13 +47,22 @@ def normal(scale: float | Array | None = None) -> Likelihood:
 
 
 def _normal_log_prob(y, f):
-    loc, scale = f
+    loc, scale = _pair(f)
     z = (y - loc) / scale
     return -_HALF_LOG_TWO_PI - jnp.log(scale) - 0.5 * z * z
 
 
+def _pair(f):
+    if not isinstance(f, tuple) or len(f) != 2:
+        raise ValueError(
+            "likelihoods.normal() takes f = (loc, scale) but the network gives one output; wrap it in "
+            "with_learnt_scale or location_and_scale, or say the known scale: likelihoods.normal(scale)"
+        )
+    return f
+
+
 def _normal_sample(key, f):
-    loc, scale = f
+    loc, scale = _pair(f)
     return loc + scale * jax.random.normal(key, jnp.shape(loc), jnp.result_type(loc))
 
 
@@ -66,6 +75,10 @@ def _normal_variance(f):
 
 
 def _known_normal_log_prob(y, f, scale):
+    if isinstance(f, tuple):
+        raise ValueError(
+            "likelihoods.normal(scale) takes f = loc but the network gives (loc, scale); use likelihoods.normal()"
+        )
     return _normal_log_prob(y, (f, jnp.asarray(scale, jnp.result_type(f))))
 
 

@@ -22,6 +22,9 @@ def linear(num_inputs: int, num_outputs: int | None = None, *, bias: bool = True
     >>> network.apply(network.init(jax.random.key(0)), jnp.ones((5, 3))).shape
     (5,)
     """
+    for name, size in (("num_inputs", num_inputs), ("num_outputs", 1 if num_outputs is None else num_outputs)):
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"linear: {name} is {size!r} but must be an integer, at least 1")
     return Network(Partial(_affine_init, Static((num_inputs, num_outputs, bias))), _linear_apply, _linear_drop)
 
 
@@ -45,6 +48,9 @@ def mlp(sizes: Sequence[int], *, activation: Callable = jnp.tanh, squeeze: bool 
         raise ValueError(
             f"mlp: sizes is {list(sizes)} but needs at least inputs and outputs; for a linear map use [D, K]"
         )
+    for size in sizes:
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"mlp: sizes is {list(sizes)} but every size must be an integer, at least 1")
     layers = tuple(Static((n_in, n_out, True)) for n_in, n_out in pairwise(sizes))
     apply = Partial(
         _mlp_apply, function(activation), Partial(_squeeze_last if squeeze and sizes[-1] == 1 else _identity)

@@ -47,12 +47,12 @@ def lbfgs(
 
     def unfinished(carry):
         _, _, num_steps, grad_norm, value, stuck = carry
-        return (num_steps < max_steps) & ~stuck & ~(grad_norm <= tolerance * jnp.maximum(1.0, jnp.abs(value)))
+        return (num_steps < max_steps) & ~stuck & ~_converged(grad_norm, value, tolerance)
 
     infinite = jnp.asarray(jnp.inf, flat.dtype)
     start = (flat, optimiser.init(flat), 0, infinite, jnp.zeros((), flat.dtype), jnp.asarray(False))
     w, _, num_steps, grad_norm, value, _ = jax.lax.while_loop(unfinished, step, start)
-    converged = grad_norm <= tolerance * jnp.maximum(1.0, jnp.abs(value))
+    converged = _converged(grad_norm, value, tolerance)
     return unravel(w), {"grad_norm": grad_norm, "objective": value, "num_steps": num_steps, "converged": converged}
 
 
@@ -126,8 +126,13 @@ def _adam_scan(objective: Any, params, inputs, num_steps, learning_rate, average
 
 def _report(value, grad, num_steps, tolerance):
     grad_norm = jnp.max(jnp.abs(ravel_pytree(grad)[0]))
-    converged = grad_norm <= tolerance * jnp.maximum(1.0, jnp.abs(value))
+    converged = _converged(grad_norm, value, tolerance)
     return {"grad_norm": grad_norm, "objective": value, "num_steps": jnp.asarray(num_steps), "converged": converged}
+
+
+def _converged(grad_norm, value, tolerance):
+    # an infinite objective would make any gradient small against it
+    return jnp.isfinite(value) & (grad_norm <= tolerance * jnp.maximum(1.0, jnp.abs(value)))
 
 
 def _default_tolerance(dtype) -> float:

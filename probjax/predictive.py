@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from probjax.density import log_likelihood
-from probjax.types import Data, Model, Posterior
-from probjax.validation import check_draws
+from probjax.types import Data, Model, Posterior, as_model
+from probjax.validation import check_draws, network_output
 
 
 def predict(model: Model, posterior: Posterior, x: Array, *, batch_size: int | None = None) -> Array:
@@ -31,7 +31,7 @@ def predict(model: Model, posterior: Posterior, x: Array, *, batch_size: int | N
     [[0.0, 0.0], [3.0, 4.0]]
     """
     check_draws(model, posterior)
-    apply = lambda params: model.apply(params, x)
+    apply = lambda params: network_output(as_model(model), params, x)
     if batch_size is None:
         return jax.vmap(apply)(posterior.draws)
     return jax.lax.map(apply, posterior.draws, batch_size=batch_size)

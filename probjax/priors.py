@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from probjax.types import Prior
-from probjax.validation import require_positive
+from probjax.validation import require_finite, require_positive
 
 _HALF_LOG_TWO_PI = 0.9189385332046727  # ½ log 2π
 NO_PRIOR = "for no prior at all use priors.flat()"
@@ -34,6 +34,7 @@ def normal(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     >>> float(normal(0.0, 1.0).log_prob({"w": jnp.zeros(2)}))  # −log 2π
     -1.8378770...
     """
+    require_finite("priors.normal", "loc", loc)
     require_positive("priors.normal", "scale", scale, NO_PRIOR)
     return Prior(Partial(_normal_log_prob, loc=loc, scale=scale), Partial(_normal_sample, loc=loc, scale=scale))
 
@@ -62,6 +63,7 @@ def laplace(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     >>> float(laplace(0.0, 0.5).log_prob({"w": jnp.zeros(3)}))
     0.0
     """
+    require_finite("priors.laplace", "loc", loc)
     require_positive("priors.laplace", "scale", scale, NO_PRIOR)
     return Prior(Partial(_laplace_log_prob, loc=loc, scale=scale), Partial(_laplace_sample, loc=loc, scale=scale))
 
@@ -108,14 +110,23 @@ def _joint_sample(parts, key, like):
 
 
 def _broadcast(value, params):
-    """`value` (a number or a prefix tree) as a list of one entry per leaf of `params`."""
+    """`value` (a number or a prefix tree) as a list of one entry per leaf of `params`, none of them larger than its
+    leaf: a larger one would count the leaf several times."""
     try:
-        return jax.tree_util.tree_leaves(jax.tree.broadcast(value, params))
+        columns = jax.tree_util.tree_leaves(jax.tree.broadcast(value, params))
     except ValueError as error:
         raise ValueError(
             f"a prior's hyperparameter has tree {jax.tree.structure(value)} but params has "
             f"{jax.tree.structure(params)}; pass a number, or a tree that matches params or a prefix of it"
         ) from error
+    for (path, leaf), column in zip(jax.tree_util.tree_leaves_with_path(params), columns):
+        shape, given = jnp.shape(leaf), jnp.shape(column)
+        if len(given) > len(shape) or any(g not in (1, s) for g, s in zip(given[::-1], shape[::-1])):
+            raise ValueError(
+                f"a prior's hyperparameter has shape {given} but params{jax.tree_util.keystr(path)} has {shape}; "
+                "pass a number, an array of that shape, or a tree with one entry a leaf"
+            )
+    return columns
 
 
 def _sum_over_leaves(leaf, params, *hyper):

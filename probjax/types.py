@@ -121,6 +121,10 @@ class Model(_Model):
         if prior is None or likelihood is None:
             absent = "prior" if prior is None else "likelihood"
             raise TypeError(f"Model has no {absent}; pass {absent}=probjax.{absent}s.… (a flat prior is priors.flat())")
+        for name, value in (("prior", prior), ("likelihood", likelihood)):
+            if callable(value):  # the factory instead of what it makes
+                made = getattr(value, "__name__", "…")
+                raise TypeError(f"Model: {name} is the function {made}; call it: {name}={made}(…)")
         return super().__new__(cls, function(init), function(apply), function(drop), prior, likelihood)
 
 

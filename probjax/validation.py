@@ -37,16 +37,22 @@ def check_inputs(model: Model | Target, data: Any) -> None:
     _check_finite("x", data.x)
     _check_finite("y", data.y)
     params = jax.eval_shape(model.init, jax.random.key(0))
-    f = jax.eval_shape(model.apply, params, data.x)
+    f = jax.eval_shape(lambda params, x: network_output(model, params, x), params, data.x)
     _check_output_rows(data, f)
     _check_support(model, data, f)
 
 
-def check_rows(data: Data, f: Any, log_prob: Any) -> None:
-    """x, y, f and log_prob(y, f) must all have N rows; catches y [N] against f [N, 1], which would broadcast to [N,
-    N]."""
+def check_rows(model: Model, data: Data, f: Any) -> None:
+    """x, y and f must have N rows, y values that can occur."""
     _check_lengths(data)
+    _check_finite("x", data.x)
+    _check_finite("y", data.y)
     _check_output_rows(data, f)
+    _check_support(model, data, f)
+
+
+def check_log_prob(data: Data, f: Any, log_prob: Any) -> None:
+    """log_prob(y, f) must be [N]; catches y [N] against f [N, 1], which would broadcast to [N, N]."""
     if jnp.shape(log_prob) != (num_data(data),):
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(f)]
         raise ValueError(
@@ -71,7 +77,15 @@ def check_draws(model: Model | Target, posterior: Any) -> int:
     """
     if not isinstance(posterior, Posterior):
         raise TypeError(f"the method returned a {type(posterior).__name__}; expected probjax.Posterior(draws, info)")
+    if not isinstance(posterior.info, dict):
+        raise TypeError(
+            f"posterior.info is a {type(posterior.info).__name__}; expected a dict of arrays, {{}} for none"
+        )
     leaves = jax.tree.leaves(posterior.draws)
+    for leaf in leaves:
+        dtype = leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"posterior.draws has a leaf of dtype {dtype}; expected real floating numbers")
     if not leaves or any(jnp.ndim(leaf) == 0 for leaf in leaves):
         raise ValueError("posterior.draws needs a leading axis S on every leaf; for one draw add it with leaf[None]")
     num_draws = jnp.shape(leaves[0])[0]
@@ -83,11 +97,44 @@ def check_draws(model: Model | Target, posterior: Any) -> int:
 
 
 def require_positive(where: str, argument: str, value: Any, cure: str) -> None:
-    """Every number in `value` must be positive, NaN included among what is not; traced values cannot be seen and
-    pass."""
-    for leaf in jax.tree.leaves(value):
-        if not isinstance(leaf, jax.core.Tracer) and not np.all(np.asarray(leaf) > 0):
-            raise ValueError(f"{where}: {argument} is {leaf} but must be positive; {cure}")
+    """Every number in `value` must be positive and finite; traced values cannot be seen and pass."""
+    for leaf in _visible(value):
+        if not _is_numeric(leaf) or not np.all((leaf > 0) & np.isfinite(leaf)):
+            raise ValueError(f"{where}: {argument} is {leaf} but must be positive and finite; {cure}")
+
+
+def require_finite(where: str, argument: str, value: Any) -> None:
+    """Every number in `value` must be finite; traced values cannot be seen and pass."""
+    for leaf in _visible(value):
+        if not _is_numeric(leaf) or not np.all(np.isfinite(leaf)):
+            raise ValueError(f"{where}: {argument} is {leaf} but must be a finite number")
+
+
+def require_counts(where: str, **counts: tuple[Any, int]) -> None:
+    """name=(value, least): each value must be an integer, at least `least`."""
+    for name, (value, least) in counts.items():
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"{where}: {name} is {value!r} but must be an integer, at least {least}")
+
+
+def network_output(model: Model, params: Params, x: Any) -> Any:
+    """model.apply(params, x); where that fails, both shapes are named."""
+    try:
+        return model.apply(params, x)
+    except (TypeError, ValueError) as error:
+        shapes = lambda tree: [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+        raise ValueError(
+            f"apply(params, x) failed for x of shape {shapes(x)} and params of shapes {shapes(params)}: "
+            f"{str(error).splitlines()[0]}; x is [N, D], check D"
+        ) from error
+
+
+def _visible(value):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(value) if not isinstance(leaf, jax.core.Tracer)]
+
+
+def _is_numeric(leaf) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.number)) or leaf.dtype == bool
 
 
 def _check_tree(name, expected, given, leading):
@@ -111,6 +158,9 @@ def _check_lengths(data):
         for name, tree in (("x", data.x), ("y", data.y))
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+    for name, tree in (("x", data.x), ("y", data.y)):
+        if isinstance(tree, list | tuple) and any(jnp.ndim(leaf) == 0 for leaf in jax.tree.leaves(tree)):
+            raise ValueError(f"{name} is a {type(tree).__name__} of numbers; pass numpy.asarray({name})")
     if not rows or any(len(shape) == 0 for shape in rows.values()):
         raise ValueError(f"data needs arrays with a leading axis N, got shapes {rows}; make x [N, …] and y [N]")
     lengths = {name: shape[0] for name, shape in rows.items()}
@@ -127,7 +177,7 @@ def _check_finite(name, tree):
         if isinstance(leaf, jax.core.Tracer):
             continue
         values = np.asarray(leaf)
-        if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
+        if not _is_numeric(values):
             raise ValueError(f"{name} has dtype {values.dtype}; expected numbers, so encode it first")
         bad = ~np.isfinite(values.reshape(len(values), -1).astype(float)).all(axis=1)
         if bad.any():

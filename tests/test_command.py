@@ -40,6 +40,12 @@ def not_finite(key, model, data):
     posterior = laplace(key, model, data, num_draws=5)
     return posterior._replace(draws=jax.tree.map(lambda d: d * jnp.nan, posterior.draws), info={"step": jnp.array(2.0)})
 
+def same_for_every_key(key, model, data):
+    return laplace(jax.random.key(3), model, data, num_draws=200)
+
+def leaves(key, model, data):
+    raise SystemExit(3)
+
 def in_numpy(key, model, data):
     x, y = np.asarray(data.x), np.asarray(data.y)
     design = np.column_stack([x, np.ones(len(x))])
@@ -63,7 +69,7 @@ not_callable = 3
         (["--method", "my_file"], "--method is 'my_file' but should read package.module:function"),
         (["--method", "nowhere.py:f"], "there is no file nowhere.py; the path is taken from"),
         (["--method", "nowhere_at_all:f"], "no module named 'nowhere_at_all'; pass a file"),
-        (["--method", "{file}:absent"], "has no function 'absent'; it defines in_numpy, misshapen"),
+        (["--method", "{file}:absent"], "has no function 'absent'; it defines in_numpy, leaves, misshapen"),
         (["--method", "{file}:not_callable"], "is a int, not a function (key, model, data) -> Posterior"),
         (["--posteriordb", "{folder}"], "holds no posterior_database/posteriors; pass the root of a clone"),
         (["--jobs", "0"], "--jobs is 0 but at least 1 is needed"),
@@ -139,7 +145,17 @@ def strangers(tmp_path_factory):
     """Every stranger on one problem: (status, summary)."""
     folder = tmp_path_factory.mktemp("strangers")
     (folder / "strange.py").write_text(textwrap.dedent(STRANGERS))
-    names = ["right", "narrow", "misshapen", "no_posterior", "raises", "not_finite", "in_numpy"]
+    names = [
+        "right",
+        "narrow",
+        "misshapen",
+        "no_posterior",
+        "raises",
+        "not_finite",
+        "in_numpy",
+        "same_for_every_key",
+        "leaves",
+    ]
     options = [part for name in names for part in ("--method", f"{folder / 'strange.py'}:{name}")]
     status = main([*options, "--problem", "linear", "--out", str(folder / "out"), "--jobs", "1"])
     return status, json.loads((folder / "out" / "summary.json").read_text())
@@ -168,6 +184,8 @@ def test_a_strangers_wrong_posterior_fails_and_nothing_is_expected_of_it(strange
     [
         ("misshapen", "posterior.draws['bias'] has shape (5, 1) but model.init makes (), so (5,) was expected"),
         ("no_posterior", "the method returned a dict; expected probjax.Posterior(draws, info)"),
+        ("same_for_every_key", "the draws are the same for every key; draw with jax.random"),
+        ("leaves", "SystemExit: 3 (strange.py, line"),
         ("raises", "RuntimeError: the matrix is singular (strange.py, line 21: raise RuntimeError"),
     ],
 )

@@ -207,7 +207,7 @@ def test_a_limit_must_be_matched_to_its_number():
     )
     wrong = judge(problem(), "mean_field", mean_field(0.7), limit=LIMIT)
     sd = next(v for v in wrong if v.check == "sd")
-    assert sd.outcome == "fail" and sd.expected == "no" and "not what theory predicts" in sd.reason
+    assert sd.outcome == "fail" and sd.expected == "no" and "not what theory predicts" in sd.reason and sd.contradicts
 
 
 def test_a_limit_that_does_not_show_is_an_error():

@@ -95,6 +95,15 @@ def test_a_finding_is_expected_while_its_number_holds_and_only_then(tmp_path):
     assert findings.compare(verdict(-0.3), recorded).expected == "no"
 
 
+def test_a_recorded_fail_that_drifts_to_unresolved_is_news_and_a_contradiction_of_a_theorem_is_never_recorded(tmp_path):
+    path = tmp_path / "findings.json"
+    findings.record([verdict(0.3)], path)
+    assert findings.compare(verdict(0.05, "unresolved"), findings.load(path)).outcome == "error"
+    assert findings.compare(verdict(0.3, "unresolved"), findings.load(path)).outcome == "unresolved"
+    assert findings.record([verdict(0.3)._replace(contradicts=True)], path) == 0 and not findings.load(path)
+    assert findings.record([verdict(0.3, method="my_file:mine")], path) == 0
+
+
 def test_a_query_that_is_not_the_worst_is_guarded_too(tmp_path):
     path = tmp_path / "findings.json"
     findings.record([verdict(0.3)], path)

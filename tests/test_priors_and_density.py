@@ -43,6 +43,17 @@ def test_scales_may_be_a_tree_or_a_prefix_of_one():
         priors.normal(0.0, {"a": 1.0}).log_prob(PARAMS)
 
 
+@pytest.mark.parametrize("shape", [(2,), (3, 1), (7,)])
+def test_a_hyperparameter_larger_than_its_leaf_is_refused_not_counted_twice(shape):
+    params = {"bias": jnp.zeros(()), "weight": jnp.zeros(3)}
+    with pytest.raises(ValueError, match=r"hyperparameter has shape .* but params\['bias'\] has \(\)"):
+        priors.normal(0.0, np.ones(shape)).log_prob(params)
+    with pytest.raises(ValueError, match=r"hyperparameter has shape"):
+        priors.laplace(0.0, {"bias": 1.0, "weight": np.ones((3, 1))}).log_prob(params)
+    by_weight = priors.normal(0.0, {"bias": 1.0, "weight": np.array([1.0, 2.0, 3.0])}).log_prob(params)
+    assert float(by_weight) == pytest.approx(stats.norm.logpdf(0, 0, [1, 1, 2, 3]).sum(), rel=1e-14)
+
+
 def test_joint_prior_adds_its_parts_and_names_a_missing_one():
     prior = priors.joint(a=priors.normal(0.0, 1.0), b=priors.laplace(0.0, 2.0))
     expected = stats.norm.logpdf([0.3, -1.2]).sum() + stats.laplace.logpdf(2.0, 0, 2)
@@ -78,9 +89,12 @@ def test_minibatch_log_joints_average_to_the_whole(regression):
     parts = [Data(data.x[i : i + 10], data.y[i : i + 10]) for i in (0, 10, 20)]
     mean = np.mean([float(log_joint(model, params, part, num_total=30)) for part in parts])
     assert mean == pytest.approx(float(log_joint(model, params, data)), rel=1e-13)
-    assert float(log_prior(model, params)) == pytest.approx(
-        float(log_joint(model, params, parts[0], num_total=0)), rel=1e-13
+    likelihoods_of_parts = [float(log_joint(model, params, part)) - float(log_prior(model, params)) for part in parts]
+    assert float(log_joint(model, params, data)) == pytest.approx(
+        sum(likelihoods_of_parts) + float(log_prior(model, params)), rel=1e-13
     )
+    with pytest.raises(ValueError, match="num_total is 0 but data has 10 rows"):
+        log_joint(model, params, parts[0], num_total=0)
 
 
 def test_a_hundred_prior_scales_are_one_compilation():

@@ -12,14 +12,22 @@ from probjax import (
     Model,
     Posterior,
     check_inputs,
+    dropout,
+    full_rank,
+    joint_log_predictive,
+    laplace,
     likelihoods,
     linear,
     log_joint,
+    log_predictive,
     map_estimate,
+    mean_field,
     mlp,
+    nuts,
     priors,
     target_from_numpyro,
-)
+    with_learnt_scale,
+)  # fmt: skip
 from probjax.validation import check_draws
 
 X, Y = np.ones((4, 2)), np.array([0.0, 1.0, 2.0, 1.0])
@@ -150,3 +158,62 @@ def test_a_likelihood_of_ones_own_may_leave_its_support_open():
 def test_a_joint_prior_needs_a_dict_of_parameters():
     with pytest.raises(ValueError, match="params is a tuple; joint needs a dict"):
         priors.joint(network=priors.flat()).log_prob(mlp([1, 2, 1]).init(jax.random.key(0)))
+
+
+@pytest.mark.parametrize("x", [np.ones((4, 3)), np.ones(4)])
+def test_x_with_the_wrong_columns_is_named(x):
+    with pytest.raises(ValueError, match=r"apply\(params, x\) failed for x of shape .* x is \[N, D\], check D"):
+        map_estimate(jax.random.key(0), model(), Data(x, Y))
+
+
+def test_common_slips_are_named():
+    with pytest.raises(ValueError, match=r"y is a list of numbers; pass numpy.asarray\(y\)"):
+        check_inputs(model(), Data(X, [0.0, 1.0, 2.0, 1.0]))
+    with pytest.raises(ValueError, match="the network gives one output; wrap it in with_learnt_scale"):
+        log_joint(model(likelihoods.normal()), linear(2).init(jax.random.key(0)), Data(X, Y))
+    scaled = with_learnt_scale(linear(2))
+    with pytest.raises(ValueError, match=r"the network gives \(loc, scale\); use likelihoods.normal\(\)"):
+        log_joint(model(network=scaled), scaled.init(jax.random.key(0)), Data(X, Y))
+    with pytest.raises(TypeError, match=r"prior is the function normal; call it"):
+        Model(*linear(2), prior=priors.normal, likelihood=likelihoods.normal(1.0))
+    for bad in (np.nan, np.inf, "1"):
+        with pytest.raises(ValueError, match="must be positive and finite"):
+            likelihoods.normal(bad)
+    with pytest.raises(ValueError, match="loc is nan but must be a finite number"):
+        priors.normal(np.nan, 1.0)
+
+
+def test_labels_that_cannot_occur_are_refused_by_the_densities_too():
+    posterior = Posterior({"weight": jnp.zeros((1, 2)), "bias": jnp.zeros(1)}, {})
+    for density in (log_predictive, joint_log_predictive):
+        with pytest.raises(ValueError, match="outside the support"):
+            density(model(likelihoods.bernoulli()), posterior, Data(X, np.full(4, 7.0)))
+
+
+@pytest.mark.parametrize(
+    "method, settings, message",
+    [
+        (mean_field, {"num_particles": 0}, "mean_field: num_particles is 0 but must be an integer, at least 1"),
+        (full_rank, {"learning_rate": -1.0}, "full_rank: learning_rate is -1.0 but must be positive"),
+        (dropout, {"num_masks": 0}, "dropout: num_masks is 0"),
+        (nuts, {"num_warmup": -5}, "nuts: num_warmup is -5 but must be an integer, at least 0"),
+        (nuts, {"target_accept": 2.0}, r"target_accept is 2.0 but must lie in \(0, 1\)"),
+        (laplace, {"num_draws": 10.0}, "laplace: num_draws is 10.0 but must be an integer"),
+    ],
+)
+def test_settings_out_of_range_are_named(method, settings, message):
+    with pytest.raises(ValueError, match=message):
+        method(jax.random.key(0), model(), Data(X, Y), **settings)
+
+
+def test_sizes_of_networks_are_positive_integers():
+    with pytest.raises(ValueError, match=r"sizes is \[1, 0, 1\]"):
+        mlp([1, 0, 1])
+    with pytest.raises(ValueError, match="num_inputs is -1"):
+        linear(-1)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_an_objective_that_is_infinite_is_no_convergence():
+    big = Data(X, Y * 1e200)
+    assert not bool(map_estimate(jax.random.key(0), model(), big).info["converged"])

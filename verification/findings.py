@@ -37,7 +37,8 @@ def record(verdicts: list[Verdict], path: Path = FILE) -> int:
     new = {
         _name(v): {"num_replications": v.num_replications, "errors": _rounded(v.errors)}
         for v in verdicts
-        if v.outcome in ("fail", "unresolved") and v.expected != "theorem" and _has_findings(v.method)
+        if v.outcome in ("fail", "unresolved") and v.expected != "theorem" and not v.contradicts
+        if _has_findings(v.method)
     }
     lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in sorted({**kept, **new}.items())]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
@@ -61,27 +62,19 @@ def compared(result: dict, findings: dict) -> dict:
 
 
 def compare(verdict: Verdict, findings: dict) -> Verdict:
-    """The verdict with `expected` "measured" where the record holds its numbers; the departure is named where not."""
+    """The verdict with `expected` "measured" where a fail has the recorded numbers. One that departs from its record
+    stays unexpected, and is an error where the recorded fail is gone."""
     recorded = findings.get(_name(verdict))
-    if (
-        recorded is None
-        or not _has_findings(verdict.method)
-        or verdict.outcome not in ("fail", "pass")
-        or verdict.expected == "theorem"
-    ):
+    judged = verdict.outcome in ("fail", "pass", "unresolved") and verdict.expected != "theorem"
+    if recorded is None or not judged or not _has_findings(verdict.method):
         return verdict
-    if not recorded["errors"] or not verdict.errors:
-        same = recorded["errors"] == verdict.errors
-        return (
-            verdict._replace(expected="measured")
-            if same
-            else verdict._replace(reason="departs from the recorded finding: finite and not")
-        )
-    departed = _departure(verdict, recorded)
-    if departed is None:
-        return verdict._replace(expected="measured" if verdict.outcome == "fail" else "no")
-    outcome = "error" if verdict.outcome == "pass" else verdict.outcome
-    return verdict._replace(outcome=outcome, reason=departed)
+    if bool(recorded["errors"]) != bool(verdict.errors):
+        departed = "departs from the recorded finding: finite draws there and not here, or the other way round"
+    else:
+        departed = _departure(verdict, recorded)
+    if departed is not None:
+        return verdict._replace(outcome="fail" if verdict.outcome == "fail" else "error", reason=departed)
+    return verdict._replace(expected="measured") if verdict.outcome == "fail" else verdict
 
 
 def _departure(verdict: Verdict, recorded: dict) -> str | None:

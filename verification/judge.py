@@ -179,6 +179,7 @@ def predicted_to_fail(check: Check, problem, limit: Limit | None, level: str) ->
 
 def _verdict(problem, method, check, look, budget, summaries, limit) -> Verdict:
     tolerance, outcome, expected, reason = check.tolerance[budget.level], look.outcome, "no", look.reason
+    matched, against = "none", None
     if outcome == "fail":
         matched, against = matches_limit(check, summaries, problem, limit, budget.level)
         if matched == "pass":
@@ -197,4 +198,4 @@ def _verdict(problem, method, check, look, budget, summaries, limit) -> Verdict:
     error, margin = float(look.estimate.error[worst]), float(look.margin[worst])
     errors = {n: (float(e), float(s)) for n, e, s in zip(names, look.estimate.error, look.estimate.standard_error)}
     numbers = {"query": names[worst], "error": error, "margin": margin, "num_replications": len(summaries)}
-    return Verdict(**named, **numbers, errors=errors)
+    return Verdict(**named, **numbers, errors=errors, contradicts=outcome == "fail" and matched == "fail")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import zlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,32 +73,41 @@ def load_method(spec: str) -> Callable:
     return method
 
 
+_LOADED: dict[str, Any] = {}  # by spec: a file is executed once a process
+
+
 def _import(name: str):
+    if name in _LOADED:
+        return _LOADED[name]
     path = Path(name if name.endswith(".py") else name + ".py")
-    if path.is_file():
-        found = importlib.util.spec_from_file_location(path.stem, path)
-        module = importlib.util.module_from_spec(found)
-        sys.modules[path.stem] = module
-        sys.path.insert(0, str(path.resolve().parent))
-        load = partial(found.loader.exec_module, module)
-    elif "/" in name or name.endswith(".py"):
+    if not path.is_file() and ("/" in name or name.endswith(".py")):
         raise ValueError(f"--method: there is no file {path}; the path is taken from {Path.cwd()}")
-    else:
-        sys.path.insert(0, str(Path.cwd()))
-        load = partial(importlib.import_module, name)
+    sys.path.insert(0, str(path.resolve().parent if path.is_file() else Path.cwd()))
     try:
-        module_or_none = load()
+        _LOADED[name] = _execute(path) if path.is_file() else importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ValueError(
             f"--method: no module named {error.name!r}; pass a file (my_file.py:my_method) or install it"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"--method: importing {name} failed with {type(error).__name__}: {error}") from error
-    return module_or_none or sys.modules[path.stem]
+    return _LOADED[name]
+
+
+def _execute(path: Path):
+    """The file as a module under a name of its own, so that `statistics.py` hides nothing."""
+    found = importlib.util.spec_from_file_location(f"_method_{zlib.crc32(str(path.resolve()).encode()):x}", path)
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module
+    found.loader.exec_module(module)
+    return module
 
 
 def source_of(spec: str) -> str:
-    """The text of the file behind a stranger's method, so that stored results of an older text are not taken for its
-    own."""
-    module = sys.modules.get(Path(spec.rpartition(":")[0]).stem) or _import(spec.rpartition(":")[0])
-    return Path(module.__file__).read_text()
+    """The text of a stranger's file and of all it may have imported from its folder or the working directory: stored
+    results of older texts are not taken for its own."""
+    own = Path(_import(spec.rpartition(":")[0]).__file__).resolve()
+    folders = {own.parent, Path.cwd().resolve()}
+    files = {Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
+    near = sorted(f for f in files if f.suffix == ".py" and folders & set(f.parents) and "site-packages" not in f.parts)
+    return "".join(f.read_text() for f in near)

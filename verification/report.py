@@ -115,7 +115,7 @@ def sentence(verdicts: list[Verdict]) -> str:
         expected.setdefault((v.expected, v.reason if v.expected != "measured" else ""), []).append(v)
     parts = []
     for (kind, reason), group in expected.items():
-        told = "; ".join(_told(v) for v in group)
+        told = "; ".join(dict.fromkeys(_told(v) for v in group))
         why = {
             "theorem": f" [expected, theorem: {reason}]",
             "measured": " [expected, as measured and recorded]",
@@ -127,7 +127,7 @@ def sentence(verdicts: list[Verdict]) -> str:
 
 def _told(v: Verdict) -> str:
     if math.isnan(v.error):
-        return f"{v.check}: {v.reason or 'not finite'}"
+        return "draws are not finite"
     margin = f"± {v.margin:.2g}, tolerance {v.tolerance:g}"
     if v.check == "sd":
         return f"sd of {v.query} {abs(v.error):.0%} too {'small' if v.error < 0 else 'large'} ({v.error:+.3f} {margin})"

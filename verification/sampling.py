@@ -49,7 +49,7 @@ class Sampler:
             self._run = lowered.compile()
         except NOT_TRACEABLE:
             self.compiled_here, self._run = False, self._eagerly
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _explained(error, method) from error
         self.seconds_compile = time.perf_counter() - start
 
@@ -63,11 +63,12 @@ class Sampler:
                 queries, log_new, info = jax.device_get(
                     self._run(self._keys(self.num_keys), self.problem.model, self.problem.data)
                 )
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise _explained(error, self.method) from error
             self.seconds_run += time.perf_counter() - start
             self.num_keys += BATCH
             self.num_draws = queries.shape[1]
+            _check_keys(queries)
             self._remember(info)
             parts.append((queries, log_new))
         queries = np.concatenate([q for q, _ in parts])
@@ -92,6 +93,11 @@ class Sampler:
 
     def _eagerly(self, keys, model, data) -> Any:
         rows = [self._one(key, model, data) for key in keys]
+        sizes = sorted({row[0].shape[0] for row in rows})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"the method returned {sizes} draws for different keys; the number must not depend on the key"
+            )
         return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *rows)
 
     def _remember(self, info):
@@ -101,6 +107,15 @@ class Sampler:
     def report(self) -> dict[str, float]:
         """What the method said of its runs, averaged: {"converged": 1.0, "num_divergent": 0.3, …}."""
         return {name: float(np.mean(values)) for name, values in self.info.items()}
+
+
+def _check_keys(queries):
+    """Sixteen keys that give the same draws are one replication: no margin could be had from them."""
+    if queries.shape[1] > 1 and np.all(queries == queries[:1]) and np.any(queries[0] != queries[0, :1]):
+        raise MethodError(
+            "the draws are the same for every key; draw with jax.random from the key given "
+            "(numpy.random inside a compiled function is a constant)"
+        )
 
 
 def _explained(error: Exception, method: Callable) -> Exception:

@@ -59,6 +59,7 @@ class Verdict(NamedTuple):
     reason: str
     num_replications: int  # R behind the numbers; 0 where there are none
     errors: dict[str, Any]  # query -> (error, standard error), for the findings; empty where draws are not finite
+    contradicts: bool = False  # a theorem governs the cell and its number is surely not the method's
 
     @classmethod
     def without_numbers(cls, *, problem, method, check, tolerance, outcome, reason, expected="no") -> Verdict:

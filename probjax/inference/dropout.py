@@ -9,7 +9,7 @@ from jax import Array
 from probjax.density import log_likelihood, log_prior
 from probjax.optimize import stochastic_adam
 from probjax.types import Data, Model, NotApplicable, Posterior, as_model
-from probjax.validation import check_inputs
+from probjax.validation import check_inputs, require_counts, require_positive
 
 
 def dropout(
@@ -60,6 +60,8 @@ def dropout(
         raise ValueError(
             f"rate is {rate} but must lie in (0, 1); at 0 nothing is dropped and the method is map_estimate"
         )
+    require_counts("dropout", num_draws=(num_draws, 1), num_steps=(num_steps, 1), num_masks=(num_masks, 1))
+    require_positive("dropout", "learning_rate", learning_rate, "0.02 is the default")
     init_key, fit_key, draw_key = jax.random.split(key, 3)
 
     def objective(params, key):

@@ -11,7 +11,7 @@ from probjax.axis import over_leading_axis
 from probjax.density import target
 from probjax.optimize import lbfgs
 from probjax.types import Data, Model, Posterior, Target
-from probjax.validation import check_inputs
+from probjax.validation import check_inputs, require_counts
 
 
 def ensemble(
@@ -47,6 +47,7 @@ def ensemble(
     ((3,), True)
     """
     check_inputs(model, data)
+    require_counts("ensemble", num_members=(num_members, 1))
     if num_members < 2:
         raise ValueError(f"num_members is {num_members} but an ensemble needs at least 2; for one fit use map_estimate")
     density = target(model)

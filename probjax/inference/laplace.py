@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from probjax.density import target
 from probjax.optimize import lbfgs
 from probjax.types import Data, Model, Posterior, Target
-from probjax.validation import check_inputs
+from probjax.validation import check_inputs, require_counts
 
 MAX_PARAMS = 4000  # a dense Hessian in float64: 128 MB
 
@@ -31,8 +31,8 @@ def laplace(
 
     Returns:
         Posterior with draws [S, …]; info: that of the fit, `log_q` [S] and `log_evidence` (nats), and
-        `num_nonpositive` (how many eigenvalues of H are ≤ 0). Where H is not positive definite the Gaussian does not
-        exist: the draws are NaN and `num_nonpositive` says why.
+        `num_nonpositive` (how many eigenvalues of H are not > 0). Where H is not positive definite the Gaussian does
+        not exist: the draws are NaN and `num_nonpositive` says why.
 
     Raises:
         ValueError: more than MAX_PARAMS parameters (a dense Hessian would not fit), or num_draws < 1.
@@ -44,8 +44,7 @@ def laplace(
     (7, 1)
     """
     check_inputs(model, data)
-    if num_draws < 1:
-        raise ValueError(f"num_draws is {num_draws} but must be at least 1")
+    require_counts("laplace", num_draws=(num_draws, 1))
     init_key, draw_key = jax.random.split(key)
     density = target(model)
     start = density.init(init_key)
@@ -65,7 +64,7 @@ def laplace(
     log_two_pi = flat.size * jnp.log(2 * jnp.pi)
     info = {
         **info,
-        "num_nonpositive": jnp.sum(eigenvalues <= 0),
+        "num_nonpositive": jnp.sum(~(eigenvalues > 0)),
         "log_q": 0.5 * (log_det - log_two_pi - jnp.sum(noise**2, axis=1)),
         "log_evidence": log_joint(mode) + 0.5 * (log_two_pi - log_det),
     }

@@ -13,7 +13,7 @@ from probjax.axis import over_leading_axis
 from probjax.density import target
 from probjax.diagnostics import split_rhat
 from probjax.types import Data, Model, Posterior, Target
-from probjax.validation import check_inputs
+from probjax.validation import check_inputs, require_counts
 
 MAX_DENSE = 200  # parameters up to which the mass matrix is dense by default
 
@@ -53,7 +53,10 @@ def nuts(
     ((8,), 0)
     """
     check_inputs(model, data)
-    if num_chains < 1 or num_draws < num_chains or num_draws % num_chains:
+    require_counts("nuts", num_chains=(num_chains, 1), num_draws=(num_draws, 1), num_warmup=(num_warmup, 0))
+    if not isinstance(target_accept, jax.core.Tracer) and not 0 < target_accept < 1:
+        raise ValueError(f"nuts: target_accept is {target_accept} but must lie in (0, 1)")
+    if num_draws < num_chains or num_draws % num_chains:
         raise ValueError(
             f"num_draws is {num_draws} and num_chains {num_chains}; num_draws must be a positive multiple of num_chains"
         )

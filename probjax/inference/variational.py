@@ -22,7 +22,7 @@ from numpyro.infer.initialization import init_to_value
 from probjax.density import target
 from probjax.optimize import lbfgs
 from probjax.types import Data, Model, Posterior, Target
-from probjax.validation import check_inputs
+from probjax.validation import check_inputs, require_counts, require_positive
 
 MAX_WHITENED = 1000  # parameters up to which the Hessian at the mode is worth its cost
 
@@ -86,8 +86,9 @@ def full_rank(
 
 def _svi(key, model, data, guide_class, whitening, num_draws, num_steps, learning_rate, num_particles) -> Posterior:
     check_inputs(model, data)
-    if num_draws < 1 or num_steps < 16:
-        raise ValueError(f"num_draws is {num_draws} and num_steps {num_steps}; at least 1 and 16 are needed")
+    where = "mean_field" if guide_class is AutoNormal else "full_rank"
+    require_counts(where, num_draws=(num_draws, 1), num_steps=(num_steps, 16), num_particles=(num_particles, 1))
+    require_positive(where, "learning_rate", learning_rate, "0.02 is the default")
     init_key, svi_key, draw_key = jax.random.split(key, 3)
     density = target(model)
     start, unravel = ravel_pytree(density.init(init_key))

@@ -66,7 +66,7 @@ def _grid(net: OneUnit, kind: str, nodes: int):
     return hidden, log_cell
 
 
-def _solve(net: OneUnit, query_x, new_x, new_y, kind, nodes) -> Reference:
+def _solve(net: OneUnit, names, probes, query_x, new_x, new_y, kind, nodes) -> Reference:
     hidden, log_cell = _grid(net, kind, nodes)
     log_weights, mean, covariance = conditional(net, hidden)
     log_weights = log_weights + log_cell
@@ -78,6 +78,7 @@ def _solve(net: OneUnit, query_x, new_x, new_y, kind, nodes) -> Reference:
     features = np.stack(
         [np.tanh(hidden[keep, :1] * query_x + hidden[keep, 1:]), np.ones((keep.sum(), len(query_x)))], -1
     )
+    features = probes @ features
     f_mean = np.einsum("mqk,mk->mq", features, mean[keep])
     spread = features @ covariance[keep]  # Cov[f_q, (a, c) | w, b], [M, Q, 2]
     sds = np.sqrt((spread * features).sum(-1))
@@ -87,12 +88,11 @@ def _solve(net: OneUnit, query_x, new_x, new_y, kind, nodes) -> Reference:
     total = within + centred.T @ (weights[:, None] * centred)
     heavy = weights > 1e-17  # for quantiles: what is left out weighs less than 1e-11
     q05, q95 = (
-        np.array([mixture_quantile(weights[heavy], f_mean[heavy, q], sds[heavy, q], p) for q in range(len(query_x))])
+        np.array([mixture_quantile(weights[heavy], f_mean[heavy, q], sds[heavy, q], p) for q in range(len(names))])
         for p in (0.05, 0.95)
     )
-    names = tuple(f"f({x:g})" for x in query_x)
     return Reference(
-        names,
+        tuple(names),
         centre,
         np.sqrt(np.diag(total)),
         q05,
@@ -105,15 +105,19 @@ def _solve(net: OneUnit, query_x, new_x, new_y, kind, nodes) -> Reference:
     )
 
 
-def one_unit_network(net: OneUnit, query_x, new_x, new_y, nodes: int = 601) -> Reference:
-    """Exact posterior of f at `query_x` and joint log predictive of (new_x, new_y). Second rule: Gauss–Legendre on
-    as many nodes."""
-    args = (np.asarray(query_x, float), np.asarray(new_x, float), np.asarray(new_y, float))
+def one_unit_network(net: OneUnit, query_x, new_x, new_y, *, contrasts=(), nodes: int = 601) -> Reference:
+    """Exact posterior of f at `query_x` [Q], of f(b) − f(a) for each pair (a, b) of `contrasts`, given as positions in
+    query_x, and the joint log predictive of (new_x, new_y). Second rule: Gauss–Legendre on as many nodes."""
+    query_x = np.asarray(query_x, float)
+    names, probes = [f"f({x:g})" for x in query_x], np.eye(len(query_x))
+    names += [f"f({query_x[b]:g}) - f({query_x[a]:g})" for a, b in contrasts]
+    probes = np.vstack([probes, *(probes[b] - probes[a] for a, b in contrasts)])
+    args = (names, probes, query_x, np.asarray(new_x, float), np.asarray(new_y, float))
     fine = _solve(net, *args, "trapezoid", nodes)
     gap = difference_in_sd(fine, _solve(net, *args, "trapezoid", (3 * nodes) // 4 | 1))
     second = difference_in_sd(fine, _solve(net, *args, "legendre", nodes))
     found = f"trapezoid {nodes}² against {(3 * nodes) // 4 | 1}² nodes"
-    return fine._replace(certificate=Certificate(gap, found, f"Gauss–Legendre {nodes}²", second))
+    return fine._replace(certificate=Certificate(max(gap, second), found, f"Gauss–Legendre {nodes}²", second))
 
 
 def one_unit_sampler(net: OneUnit, nodes: int = 1201):

@@ -107,9 +107,9 @@ def linear_queries(
     gap = difference_in_sd(fine, coarse)
     legendre = _legendre_check(fine, log_density, mode, factor, queries, log_new, nodes + 16, half_width)
     found = f"trapezoid {nodes} nodes a dimension against {(3 * nodes) // 4 | 1} on a smaller box"
-    certificate = Certificate(
-        gap, found, f"Gauss–Legendre {nodes + 16} nodes a dimension", difference_in_sd(fine, legendre)
-    )
+    agreement = difference_in_sd(fine, legendre)
+    second = f"Gauss–Legendre {nodes + 16} nodes a dimension"
+    certificate = Certificate(max(gap, agreement), found, second, agreement)
     return fine._replace(certificate=certificate, log_evidence=fine.log_evidence if proper else None)
 
 

@@ -35,10 +35,9 @@ def scale_mixture(
     edge = np.exp(max(log_weights[0], log_weights[-1]) - log_weights.max())
     gap = max(difference_in_sd(fine, coarse), float(edge))
     found = f"trapezoid in log scale, {nodes} nodes against {len(u[::2])}, and the weight at the edges"
-    second = _legendre_moments(fine, conditional, low, high, of_scale, nodes // 2)
-    certificate = Certificate(
-        gap, found, f"Gauss–Legendre, {nodes // 2} nodes (means and sds)", difference_in_sd(fine, second)
-    )
+    agreement = difference_in_sd(fine, _legendre_moments(fine, conditional, low, high, of_scale, nodes // 2))
+    second = f"Gauss–Legendre, {nodes // 2} nodes (means and sds)"
+    certificate = Certificate(max(gap, agreement), found, second, agreement)
     return fine._replace(certificate=certificate, log_evidence=fine.log_evidence if proper else None)
 
 

@@ -48,6 +48,14 @@ def _linear_query(matrix, params):
     return matrix @ jnp.append(params["weight"], params["bias"])
 
 
+def principal_directions(covariance) -> tuple[list[str], np.ndarray]:
+    """Names and rows: the eigenvectors of a posterior covariance, narrowest first. As queries they are uncorrelated, so
+    that the checks of sds and correlations bound the error of every contrast, which single weights do not."""
+    vectors = np.linalg.eigh(covariance)[1].T
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(1)[:, None], 1)
+    return [f"direction {k + 1}" for k in range(len(vectors))], vectors * np.sign(largest)
+
+
 def with_ones(x) -> np.ndarray:
     """x with a column of ones for the intercept."""
     return np.column_stack([x, np.ones(len(x))])

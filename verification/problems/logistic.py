@@ -8,12 +8,13 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import expit
 from sklearn.datasets import load_breast_cancer
 
 from probjax import Data, Model, likelihoods, linear, priors
 from verification.exact import quadrature
 from verification.exact.reference import Certificate, Reference
-from verification.problems._parts import linear_queries, new_rows, with_ones
+from verification.problems._parts import linear_queries, new_rows, principal_directions, with_ones
 from verification.types import Problem
 
 LONG_RUN = Path(__file__).with_name("breast_cancer_long_run.json")
@@ -26,8 +27,9 @@ def breast_cancer_pc() -> Problem:
     quadrature."""
     x, y = standardised_breast_cancer()
     scores = np.linalg.svd(x, full_matrices=False)[0][:, :2] * np.sqrt(len(x))
-    probes = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [-2, 1, 1]])
-    names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(-2,1)")
+    directions, rows = principal_directions(laplace_fit(with_ones(scores), y, PRIOR_SCALE["breast_cancer_pc"])[1])
+    probes = np.vstack([np.eye(3), [[1, 1, 1], [-2, 1, 1]], rows])
+    names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(-2,1)", *directions)
     density, new, start = _log_densities(with_ones(scores), y, PRIOR_SCALE["breast_cancer_pc"])
     reference = quadrature.linear_queries(
         names, density, start, probes, log_new=new, num_new=len(y) - NUM_FIT, nodes=47, half_width=8.5
@@ -51,7 +53,7 @@ def breast_cancer() -> Problem:
     """559 × 30 and an intercept, N(0, 1) priors, against the committed long run (`python -m
     verification.problems.long_run`)."""
     x, y = standardised_breast_cancer()
-    names, probes = thirty_feature_queries(x)
+    names, probes = thirty_feature_queries(x, y)
     stored = json.loads(LONG_RUN.read_text())
     arrays = {field: np.array(stored[field]) for field in ("mean", "sd", "q05", "q95", "corr")}
     certificate = Certificate(stored["error"], stored["found"], stored["second"], stored["agreement"], exact=False)
@@ -68,10 +70,22 @@ def breast_cancer() -> Problem:
     )._replace(log_concave=True)
 
 
-def thirty_feature_queries(x):
-    """Four weights, the intercept and the logits of the first three held-out rows."""
-    names = ["w[0]", "w[10]", "w[20]", "w[29]", "bias", "f(row 559)", "f(row 560)", "f(row 561)"]
-    return names, np.vstack([np.eye(31)[[0, 10, 20, 29, 30]], with_ones(x[NUM_FIT : NUM_FIT + 3])])
+def thirty_feature_queries(x, y) -> tuple[list[str], np.ndarray]:
+    """All weights, the intercept, the logits of the first three held-out rows, and the principal directions."""
+    rows = [f"f(row {n})" for n in range(NUM_FIT, NUM_FIT + 3)]
+    directions, vectors = principal_directions(laplace_fit(with_ones(x), y, PRIOR_SCALE["breast_cancer"])[1])
+    names = [*(f"w[{j}]" for j in range(30)), "bias", *rows, *directions]
+    return names, np.vstack([np.eye(31), with_ones(x[NUM_FIT : NUM_FIT + 3]), vectors])
+
+
+def laplace_fit(design, y, prior_scale) -> tuple[np.ndarray, np.ndarray]:
+    """Mode and inverse Hessian of the fitted rows by Newton's method: the log posterior is strictly concave."""
+    fit, labels, mode = design[:NUM_FIT], y[:NUM_FIT], np.zeros(design.shape[1])
+    for _ in range(50):
+        p = expit(fit @ mode)
+        hessian = (fit * (p * (1 - p))[:, None]).T @ fit + np.eye(len(mode)) / prior_scale**2
+        mode = mode + np.linalg.solve(hessian, fit.T @ (labels - p) - mode / prior_scale**2)
+    return mode, np.linalg.inv(hessian)
 
 
 def _log_densities(design, y, prior_scale):

@@ -14,6 +14,7 @@ from verification.types import Problem
 SCALES = (1.5, 1.5, 1.5, 1.0)  # prior sd of w, b, a, c
 NOISE = 0.2
 QUERY_X = np.array([-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0])
+CONTRASTS = ((2, 4), (3, 4), (0, 6))  # f(1) - f(-1) and so on, by position; smooth enough to integrate to 1e-7
 
 
 def one_unit_data() -> tuple[exact.OneUnit, np.ndarray, np.ndarray]:
@@ -26,7 +27,8 @@ def one_unit_data() -> tuple[exact.OneUnit, np.ndarray, np.ndarray]:
 
 
 def network_one_unit() -> Problem:
-    """15 rows, one hidden tanh unit, four weights, known noise; the queries are values of the function."""
+    """15 rows, one hidden tanh unit, four weights, known noise; the queries are values of the function and
+    differences of them: neighbouring values are so correlated that they would hide an error in their difference."""
     net, new_x, new_y = one_unit_data()
     w, b, a, c = SCALES
     prior = priors.normal(0.0, ({"weight": w, "bias": b}, {"weight": a, "bias": c}))
@@ -37,15 +39,16 @@ def network_one_unit() -> Problem:
         about="a neural network of one tanh unit, 15 rows, known noise",
         model=model,
         data=Data(jnp.asarray(net.x)[:, None], jnp.asarray(net.y)),
-        query=Partial(_function_values, model.apply, jnp.asarray(QUERY_X)[:, None]),
+        query=Partial(_values_and_contrasts, model.apply, jnp.asarray(QUERY_X)[:, None], jnp.asarray(CONTRASTS)),
         log_new=new_rows(model, Data(jnp.asarray(new_x)[:, None], jnp.asarray(new_y))),
-        reference=exact.one_unit_network(net, QUERY_X, new_x, new_y),
+        reference=exact.one_unit_network(net, QUERY_X, new_x, new_y, contrasts=CONTRASTS),
         exact_draws=lambda rng, num: _params(sampler(rng, num)),
     )
 
 
-def _function_values(apply, x, params):
-    return apply(params, x)
+def _values_and_contrasts(apply, x, pairs, params):
+    f = apply(params, x)
+    return jnp.append(f, f[pairs[:, 1]] - f[pairs[:, 0]])
 
 
 def _params(draws):

@@ -11,7 +11,14 @@ from sklearn.datasets import load_diabetes
 
 from probjax import Data, Model, Prior, likelihoods, linear, priors, with_learnt_scale
 from verification.exact import conjugate, scale_mixture
-from verification.problems._parts import certified, gaussian_draws, linear_queries, new_rows, with_ones
+from verification.problems._parts import (
+    certified,
+    gaussian_draws,
+    linear_queries,
+    new_rows,
+    principal_directions,
+    with_ones,
+)
 from verification.types import Problem
 
 
@@ -52,6 +59,9 @@ def _known_noise(name, about, x, y, num_fit, names, probes, noise_scale, prior_s
     prior, likelihood = priors.normal(0.0, prior_scale), likelihoods.normal(noise_scale)
     model = Model(*linear(x.shape[1]), prior=prior, likelihood=likelihood)
     design, new_design = with_ones(x[:num_fit]), with_ones(x[num_fit:])
+    _, precision = conjugate.linear_posterior(design, y[:num_fit], noise_scale, prior_scale)
+    directions, rows = principal_directions(np.linalg.inv(precision))
+    names, probes = [*names, *directions], np.vstack([probes, rows])
     exact = conjugate.LinearGaussian(
         tuple(names), design, y[:num_fit], noise_scale, prior_scale, probes, new_design, y[num_fit:]
     )
@@ -83,6 +93,9 @@ def diabetes_noise() -> Problem:
         with_ones(x[num_fit : num_fit + 10]),
         y[num_fit : num_fit + 10],
     )
+    posterior = _nig_posterior(design, fit_y, prior_scale, shape, rate)
+    directions, eigenvectors = principal_directions(posterior[1])
+    names, probes = [*names, *directions], np.vstack([probes, eigenvectors])
     reference = conjugate.normal_inverse_gamma(
         names, design, fit_y, prior_scale, shape, rate, probes, new_design, new_y
     )
@@ -92,7 +105,7 @@ def diabetes_noise() -> Problem:
     second = scale_mixture.linear_regression_unknown_noise(
         reference.names, rows, zeros, log_prior, -2.0, 2.0, queries=probes, of_scale=lambda u: u
     )
-    draw_posterior = _nig_draws(*_nig_posterior(design, fit_y, prior_scale, shape, rate))
+    draw_posterior = _nig_draws(*posterior)
     return Problem(
         name="diabetes_noise",
         about="diabetes progression, 25 × 10, learnt noise (normal–inverse-gamma)",
