@@ -28,7 +28,7 @@ def main() -> None:
     design = with_ones(x)
     chains, rhat = _long_nuts(x, y)
     nuts_summary = _summary(chains @ probes.T, _log_new(chains, design, y))
-    hmc_draws, accept = _long_hmc(design, y)
+    hmc_draws, _ = _long_hmc(design, y)
     hmc_chains = hmc_draws.transpose(1, 0, 2)
     hmc_summary = _summary(hmc_chains @ probes.T, _log_new(hmc_chains, design, y))
     sd = nuts_summary["sd"]

@@ -1,0 +1,1 @@
+"""The harness: methods against exact Bayesian answers. Run it with `python -m verification`."""
