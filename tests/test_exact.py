@@ -135,11 +135,12 @@ def test_network_evidence_obeys_the_chain_rule_and_its_certificate_covers_its_er
     assert 0 < difference_in_sd(part, coarse) < coarse.certificate.error
 
 
-def test_network_evidence_equals_adaptive_quadrature():
+@pytest.mark.parametrize("net", [NET, NET._replace(noise_scale=3.0)], ids=["strong data", "weak data"])
+def test_network_evidence_equals_adaptive_quadrature(net):
     """Over (w, b) by SciPy's nested adaptive rule on the whole plane: no half-plane, no grid."""
-    integrand = lambda b, w: np.exp(network.conditional(NET, np.array([[w, b]]))[0][0])
+    integrand = lambda b, w: np.exp(network.conditional(net, np.array([[w, b]]))[0][0])
     value, _ = integrate.dblquad(integrand, -12, 12, -8, 8, epsabs=1e-11, epsrel=1e-7)
-    reference = network.one_unit_network(NET, np.zeros(1), np.zeros(1), np.zeros(1))
+    reference = network.one_unit_network(net, np.zeros(1), np.zeros(1), np.zeros(1))
     assert reference.log_evidence == pytest.approx(np.log(value), abs=1e-6)
 
 

@@ -84,22 +84,22 @@ def test_a_single_draw_has_sd_zero_and_no_quantiles_or_correlation():
     assert next(v for v in found if v.check == "sd").error == -1
 
 
-def test_standard_errors_are_those_of_the_replications():
+@pytest.mark.parametrize("rho", [0.0, 0.95])
+def test_standard_errors_are_those_of_the_replications(rho):
     """Over many judges the error of each query divided by its standard error is Student-t."""
-    scores = {c.name: [] for c in CHECKS[:5]}
-    draw = sampler(seed=5, num_draws=300)
-    for _ in range(200):
-        summaries = summarise(draw(16))
+    covariance = np.array([[1.0, rho], [rho, 1.0]])
+    reference, L = gaussian_reference(("a", "b"), np.zeros(2), covariance), np.linalg.cholesky(covariance)
+    rng, scores = np.random.default_rng(5), {c.name: [] for c in CHECKS[:5]}
+    for _ in range(400):
+        summaries = summarise(Replications(rng.standard_normal((16, 300, 2)) @ L.T, None))
         for c in CHECKS[:5]:
-            look = examine(c, summaries, EXACT, EXACT.sd, "default")
-            scores[c.name] += list(look.estimate.error / look.estimate.standard_error)
+            look = examine(c, summaries, reference, reference.sd, "default")
+            scores[c.name].append(look.estimate.error / look.estimate.standard_error)
     for name, z in scores.items():
-        z = np.asarray(z).reshape(200, -1)
-        beyond = (np.abs(z) > stats.t.ppf(0.975, 15)).mean(0)
-        assert np.all(stats.binom.sf(200 * beyond - 1, 200, 0.07) > 1e-6), (
-            name
-        )  # 5% nominal; 2% more for skewness at R = 16
-        assert np.all(stats.binom.cdf(200 * beyond, 200, 0.03) > 1e-6), name
+        beyond = (np.abs(z) > stats.t.ppf(0.975, 15)).sum(0)
+        # 5% nominal, and 2% to either side for skewness at R = 16
+        assert np.all(stats.binom.sf(beyond - 1, 400, 0.07) > 1e-5), name
+        assert np.all(stats.binom.cdf(beyond, 400, 0.03) > 1e-5), name
 
 
 def test_quantiles_are_median_unbiased_and_variances_unbiased():
