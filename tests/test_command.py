@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,43 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path):
     assert "the same command resumes them" in said
     assert len(list((tmp_path / "cells").glob("*.json"))) >= 1
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == 130
+
+
+def test_a_worker_that_dies_is_named_and_what_is_finished_stays(tmp_path, capsys):
+    (tmp_path / "deadly.py").write_text("import os\n\ndef dies(key, model, data):\n    os._exit(7)\n")
+    deadly = ["--method", f"{tmp_path / 'deadly.py'}:dies"]
+    status = main(["map_estimate", *deadly, "--problem", "linear", "--jobs", "1", "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().out
+    assert status == 1
+    assert "a worker process died" in said and "the same command resumes" in said
+    assert len(list((tmp_path / "out" / "cells").glob("*.json"))) == 2
+
+
+def test_workers_end_when_their_parent_is_gone(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "verification",
+        "nuts",
+        "--problem",
+        "linear",
+        "--out",
+        str(tmp_path),
+        "--jobs",
+        "1",
+    ]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        next(line for line in process.stdout if "compiling" in line)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+    assert children
+    deadline = time.monotonic() + 20
+    while any(_runs(child) for child in children) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(_runs(child) for child in children)
+
+
+def _runs(pid: str) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] != "Z"

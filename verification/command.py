@@ -85,6 +85,8 @@ def main(argv: list[str] | None = None) -> int:
             drawable = [name for name in _problems(options) if name in CORE]  # ported posteriors have no exact draws
             return measure(console, drawable, options.runs, options.seed, options.jobs, path)
         tasks, methods, problems = _tasks(options)
+    except KeyboardInterrupt:  # of `controls`, which keeps nothing unfinished
+        return 130
     except UsageError as error:
         Console(stderr=True).print(f"[bold]usage:[/] {error}", highlight=False, soft_wrap=True)
         return 2
@@ -157,6 +159,7 @@ def _run(console, options, tasks, methods, problems) -> int:
     from verification import findings
     from verification.live import Board
     from verification.run import run
+    from verification.workers import WorkerDied
 
     out, start, results = Path(options.out), time.monotonic(), {}
     interrupted, recorded = False, {} if options.record else findings.load()
@@ -169,9 +172,11 @@ def _run(console, options, tasks, methods, problems) -> int:
                 board.show(event)
         except KeyboardInterrupt:
             interrupted = True
+        except WorkerDied as death:
+            console.print(f"[bold red]✗[/] {death}; fewer processes need less memory: --jobs 1", highlight=False)
     seconds = time.monotonic() - start
     outcome = _gather(options, tasks, results, methods, problems, seconds)
-    if options.record and not interrupted:
+    if options.record and not outcome.unfinished:
         console.print(f"{findings.record(outcome.verdicts)} findings recorded in {findings.FILE}")
         results = {task: findings.compared(result, findings.load()) for task, result in results.items()}
         outcome = _gather(options, tasks, results, methods, problems, seconds)

@@ -85,6 +85,7 @@ class Board:
         lines = [
             f"{m} on {p}: {state}, {time.monotonic() - begun:.0f} s" for (p, m), (state, begun) in self.running.items()
         ]
+        lines = lines or ["starting worker processes"]
         return Group(table, Text("\n".join(lines), style="dim"))
 
     def _cell(self, problem, method):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
 
 from verification.controls import CONTROLS
+from verification.workers import nothing, worker_pool
 
 
 def measure(console, problems: list[str], runs: int, seed: int, jobs: int, path: Path) -> int:
@@ -22,7 +22,7 @@ def measure(console, problems: list[str], runs: int, seed: int, jobs: int, path:
         0 when no exact draws failed or stayed unresolved and every damage was caught in at least 98% of runs, else 1.
     """
     rows: dict[tuple[int, int], dict] = {}
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with worker_pool(jobs, nothing) as pool:
         places = [(p, c) for p in range(len(problems)) for c in range(len(CONTROLS))]
         futures = {pool.submit(measure_control, problems[p], c, runs, seed): (p, c) for p, c in places}
         for number, future in enumerate(as_completed(futures), 1):

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import queue
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 from verification.work import Task, run_task
+from verification.workers import CONTEXT, WorkerDied, worker_pool
 
-WORDS = ("command.py", "live.py", "page.py", "report.py", "rates.py", "__main__.py")  # change no number
+WORDS = ("command.py", "workers.py", "live.py", "page.py", "report.py", "rates.py", "__main__.py")  # change no number
 VERSIONED = ("jax", "jaxlib", "numpyro", "optax", "flax", "numpy", "scipy", "scikit-learn")
 
 
@@ -57,11 +56,9 @@ def run(
 
 
 def _in_processes(tasks, cells, jobs, run_one) -> Iterator[Event]:
-    context = multiprocessing.get_context("spawn")
-    states = context.Queue()
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(states,))
-    waiting: dict[Future, Task] = {pool.submit(_work, task, run_one): task for task in tasks}
-    try:
+    states = CONTEXT.Queue()
+    with worker_pool(min(jobs, len(tasks)), _take_queue, states) as pool:
+        waiting: dict[Future, Task] = {pool.submit(_work, task, run_one): task for task in tasks}
         while waiting:
             done, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             yield from _drain(states)
@@ -70,19 +67,14 @@ def _in_processes(tasks, cells, jobs, run_one) -> Iterator[Event]:
                 result = _result(future, task)
                 _write(cells / _file_name(task), result)
                 yield Event(task, "done", result)
-    except BaseException:
-        _kill(pool)
-        raise
-    pool.shutdown()
 
 
 def _result(future, task):
     try:
         return future.result()
     except BrokenProcessPool as error:
-        raise RuntimeError(
-            f"the worker process died while running {task.method} on {task.problem} (out of memory, or killed)"
-        ) from error
+        words = f"a worker process died, perhaps in {task.method} on {task.problem}: killed, or out of memory"
+        raise WorkerDied(words) from error
 
 
 def _drain(states) -> Iterator[Event]:
@@ -93,19 +85,12 @@ def _drain(states) -> Iterator[Event]:
             return
 
 
-def _kill(pool):
-    for process in list(getattr(pool, "_processes", {}).values()):
-        process.kill()  # a running XLA program does not listen to anything gentler
-    pool.shutdown(wait=False, cancel_futures=True)
-
-
 _STATES = None
 
 
-def _start_worker(states):
+def _take_queue(states):
     global _STATES
     _STATES = states
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
 
 
 def _work(task, run_one):
