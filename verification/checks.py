@@ -82,12 +82,14 @@ class Check(NamedTuple):
     """A named comparison. estimate: (summaries, reference, unit sd) -> Estimate, or a string: why it does not apply.
 
     tolerance: {"default": …, "full": …}, fixed by the table of the design, in the check's units.
+    reference_error: the exact answer's own error, in those units.
     """
 
     name: str
     tolerance: dict[str, float]
     units: str
     estimate: Callable[[Summaries, Reference, np.ndarray], Estimate | str]
+    reference_error: Callable[[Reference], float] = lambda reference: reference.certificate.error
 
 
 def _standard_error(values):
@@ -150,11 +152,17 @@ def _log_predictive(s, reference, unit):
     return Estimate(("joint",), error, np.array([_standard_error(per_row)]))
 
 
+def _predictive_error(reference):
+    certificate = reference.certificate
+    total = certificate.error if certificate.predictive_error is None else certificate.predictive_error
+    return total / reference.num_new
+
+
 CHECKS = (
     Check("mean", {"default": 0.05, "full": 0.025}, "posterior sd", _mean),
     Check("sd", {"default": 0.05, "full": 0.025}, "of the posterior sd", _sd),
     Check("q05", {"default": 0.10, "full": 0.05}, "posterior sd", _quantile("q05")),
     Check("q95", {"default": 0.10, "full": 0.05}, "posterior sd", _quantile("q95")),
     Check("correlation", {"default": 0.05, "full": 0.025}, "", _correlation),
-    Check("log_predictive", {"default": 0.02, "full": 0.01}, "nats a row", _log_predictive),
+    Check("log_predictive", {"default": 0.02, "full": 0.01}, "nats a row", _log_predictive, _predictive_error),
 )

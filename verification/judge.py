@@ -119,22 +119,23 @@ def examine(
     estimate = check.estimate(summaries, reference, unit)
     if isinstance(estimate, str):
         return Look("not_applicable", None, None, estimate)
-    margin = _margin(estimate.standard_error, len(summaries), reference.certificate, alpha)
+    margin = _margin(check, estimate.standard_error, len(summaries), reference, alpha)
     size, tolerance = np.abs(estimate.error), check.tolerance[level]
     if np.any(~np.isfinite(size)) or np.any(size - margin > tolerance):
         return Look("fail", estimate, margin, "")
     return Look("pass" if np.all(size + margin < tolerance) else "unresolved", estimate, margin, "")
 
 
-def _margin(standard_error, num_replications, certificate, alpha):
+def _margin(check, standard_error, num_replications, reference, alpha):
     """t standard errors and the exact answer's own error: added where it is a bound, in quadrature where it is a
     standard error too."""
     t = stats.t.ppf(1 - alpha / 2, num_replications - 1)
-    if certificate is None:
+    if reference.certificate is None:
         return t * standard_error
-    if not certificate.exact:
-        return t * np.hypot(standard_error, certificate.error)
-    return t * standard_error + certificate.error
+    numerical = check.reference_error(reference)
+    if not reference.certificate.exact:
+        return t * np.hypot(standard_error, numerical)
+    return t * standard_error + numerical
 
 
 def repeated(first: Look, again: Look, tolerance: float) -> bool:

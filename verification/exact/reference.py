@@ -15,6 +15,7 @@ class Certificate(NamedTuple):
     found: how the bound was found.
     second: the independent second method; agreement: its largest difference, in posterior sd (nan where there is none).
     exact: False for Monte-Carlo references (long NUTS), whose error is a standard error.
+    predictive_error: of the joint log predictive, nats over all new rows; None: `error` bounds it too.
     """
 
     error: float
@@ -22,6 +23,7 @@ class Certificate(NamedTuple):
     second: str
     agreement: float
     exact: bool = True
+    predictive_error: float | None = None
 
 
 class Reference(NamedTuple):
