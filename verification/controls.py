@@ -54,8 +54,13 @@ def _prior(problem):
         return None
     like = jax.eval_shape(problem.model.init, jax.random.key(0))
     like = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-    sample = jax.jit(jax.vmap(lambda key: problem.model.prior.sample(key, like)))
-    return lambda rng, num: sample(jax.random.split(jax.random.key(rng.integers(2**32)), num))
+    keys = lambda rng, num: jax.random.split(jax.random.key(rng.integers(2**32)), num)
+    return lambda rng, num: _sample_prior(problem.model.prior.sample, keys(rng, num), like)
+
+
+@jax.jit
+def _sample_prior(sample, keys, like):
+    return jax.vmap(lambda key: sample(key, like))(keys)
 
 
 def _clean(rng, exact, problem):
