@@ -97,13 +97,14 @@ class Board:
 def print_outcome(console: Console, outcome: Outcome) -> None:
     """The matrix, the failures explained (the unexpected ones last, where the eye is), the counts."""
     groups = grouped(outcome)
-    table = Table(title="Verdicts", title_justify="left", caption=LEGEND, caption_justify="left")
+    table = Table(title="Verdicts", title_justify="left")
     table.add_column("problem", overflow="fold")
     for method in outcome.methods:
         table.add_column(_short(method))
     for p in outcome.problems:
         table.add_row(p, *(_coloured(symbol(groups[p, m])) if (p, m) in groups else "" for m in outcome.methods))
     console.print(table)
+    _say(console, LEGEND)
     failed = [vs for vs in groups.values() if any(v.outcome == "fail" for v in vs)]
     for verdicts in sorted(failed, key=unexpected):
         _say(console, "• " + sentence(verdicts), "bold red" if unexpected(verdicts) else "")

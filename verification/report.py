@@ -102,7 +102,7 @@ def symbol(verdicts: list[Verdict]) -> str:
         kinds = "".join(k[0].upper() for k in ("theorem", "measured") if any(v.expected == k for v in verdicts))
         return f"FAIL {share}" if unexpected(verdicts) else f"fail {share} {kinds}"
     if number["unresolved"]:
-        return "unresolved"
+        return f"unresolved {number['unresolved']}/{len(verdicts) - number['not_applicable']}"
     return f"pass {number['pass']}" if number["pass"] else "n/a"
 
 

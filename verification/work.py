@@ -66,7 +66,8 @@ def _cell(task: Task, problem, tell) -> dict:
     budget = FULL if task.level == "full" else DEFAULT
     method = load_method(task.method) if task.stranger else METHODS[task.method]
     limit = None if task.stranger else limit_for(method, problem)
-    key = jax.random.fold_in(jax.random.key(task.seed), zlib.crc32(f"{task.problem}/{task.method}".encode()))
+    name = task.method.rpartition(":")[2]  # however its file is spelt, a function gets the same keys
+    key = jax.random.fold_in(jax.random.key(task.seed), zlib.crc32(f"{task.problem}/{name}".encode()))
     sampler = None
     try:
         sampler = Sampler(method, problem, key, tell)
