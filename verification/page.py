@@ -74,7 +74,7 @@ def _cells(outcome):
             f"{v.margin:.4f}",
             f"{v.tolerance:g}",
             v.outcome,
-            v.expected,
+            v.expected if v.outcome == "fail" else "",
         ]
         for v in outcome.verdicts
         if v.outcome not in ("not_applicable", "error")

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probjax import check_inputs, over_leading_axis
+from probjax import Target, check_inputs, over_leading_axis
 from probjax.validation import check_draws
 from verification.types import Problem, Replications
 
@@ -50,7 +50,7 @@ class Sampler:
         except NOT_TRACEABLE:
             self.compiled_here, self._run = False, self._eagerly
         except (Exception, SystemExit) as error:
-            raise _explained(error, method) from error
+            raise _explained(error, method, problem.model) from error
         self.seconds_compile = time.perf_counter() - start
 
     def draw(self, num_replications: int) -> Replications:
@@ -64,7 +64,7 @@ class Sampler:
                     self._run(self._keys(self.num_keys), self.problem.model, self.problem.data)
                 )
             except (Exception, SystemExit) as error:
-                raise _explained(error, self.method) from error
+                raise _explained(error, self.method, self.problem.model) from error
             self.seconds_run += time.perf_counter() - start
             self.num_keys += BATCH
             self.num_draws = queries.shape[1]
@@ -118,7 +118,7 @@ def _check_keys(queries):
         )
 
 
-def _explained(error: Exception, method: Callable) -> Exception:
+def _explained(error: BaseException, method: Callable, model) -> Exception:
     """The error in one sentence with the line of the method's own file that raised it; `NotApplicable` stays what it
     is."""
     from probjax import NotApplicable
@@ -130,7 +130,7 @@ def _explained(error: Exception, method: Callable) -> Exception:
     for frame in traceback.extract_tb(error.__traceback__):
         if code is not None and frame.filename == code.co_filename:
             where = f" ({Path(frame.filename).name}, line {frame.lineno}: {frame.line})"
-    return MethodError(f"{type(error).__name__}: {_first_sentence(error)}{where}{_cure(error)}")
+    return MethodError(f"{type(error).__name__}: {_first_sentence(error)}{where}{_cure(error, model)}")
 
 
 def _first_sentence(error: Exception) -> str:
@@ -138,7 +138,7 @@ def _first_sentence(error: Exception) -> str:
     return lines[0][:400] if lines else "(no message)"
 
 
-def _cure(error: Exception) -> str:
-    if isinstance(error, AttributeError) and "Target" in str(error):
+def _cure(error: BaseException, model) -> str:
+    if isinstance(error, AttributeError) and isinstance(model, Target) and "Target" in str(error):
         return "; this problem is a Target (a density only): call probjax.as_model(model) first, and it becomes n/a"
     return ""
