@@ -56,6 +56,15 @@ def in_numpy(key, model, data):
     draws = rng.multivariate_normal(mean, np.linalg.inv(precision), 1000)
     return Posterior({"weight": jnp.asarray(draws[:, :2]), "bias": jnp.asarray(draws[:, 2])}, {})
 
+def words_in_info(key, model, data):
+    return laplace(key, model, data, num_draws=5)._replace(info={"solver": "newton"})
+
+def wrong_order(model, data, key):
+    return laplace(key, model, data)
+
+def one_more(key, model, data, step):
+    return laplace(key, model, data)
+
 not_callable = 3
 """
 
@@ -67,7 +76,16 @@ not_callable = 3
         (["--problem", "liner"], "no problem named 'liner'; did you mean linear?"),
         (["claims"], "`claims` is a command of its own, reserved for a later version"),
         (["laplace", "controls"], "`controls` is a command of its own"),
-        (["--method", "my_file"], "--method is 'my_file' but should read package.module:function"),
+        (["--method", "my_file"], "--method is 'my_file' but should read file:function or package"),
+        (
+            ["--method", "{file}:wrong_order"],
+            "takes (model, data, key) but is called with (key, model, data), in",
+        ),
+        (
+            ["--method", "{file}:one_more"],
+            "missing a required argument: 'step'); give every further argument a",
+        ),
+        (["linear"], "linear is a problem: --problem linear"),
         (["--method", "nowhere.py:f"], "there is no file nowhere.py; the path is taken from"),
         (["--method", "nowhere_at_all:f"], "no module named 'nowhere_at_all'; pass a file"),
         (["--method", "{file}:absent"], "has no function 'absent'; it defines in_numpy, leaves, misshapen"),
@@ -156,6 +174,7 @@ def strangers(tmp_path_factory):
         "in_numpy",
         "same_for_every_key",
         "leaves",
+        "words_in_info",
     ]
     options = [part for name in names for part in ("--method", f"{folder / 'strange.py'}:{name}")]
     status = main([*options, "--problem", "linear", "--out", str(folder / "out"), "--jobs", "1"])
@@ -187,6 +206,7 @@ def test_a_strangers_wrong_posterior_fails_and_nothing_is_expected_of_it(strange
         ("no_posterior", "the method returned a dict; expected probjax.Posterior(draws, info)"),
         ("same_for_every_key", "the draws are the same for every key; draw with jax.random"),
         ("leaves", "SystemExit: 3 (strange.py, line"),
+        ("words_in_info", "info['solver'] is a str but info is a dict of arrays and numbers; leave it out"),
         ("raises", "RuntimeError: the matrix is singular (strange.py, line 21: raise RuntimeError"),
     ],
 )

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE:FUNCTION",
-        help="put your own (key, model, data) -> Posterior on trial",
+        help="put your own (key, model, data) -> Posterior on trial (or package.module:function)",
     )
     p.add_argument("--posteriordb", metavar="DIR", help="add the ported posteriors of a clone of posteriordb")
     p.add_argument(
@@ -105,6 +105,7 @@ def _check_numbers(options) -> None:
 
 def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
     from verification.methods import METHODS, load_method
+    from verification.problems import CORE
 
     for name in options.methods:
         if name in RESERVED or name == "controls":
@@ -113,7 +114,8 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
                 "it takes no METHODs beside it"
             )
         if name not in METHODS:
-            raise UsageError(_unknown("method", name, METHODS) + "; your own goes to --method FILE:FUNCTION")
+            problem = f"; {name} is a problem: --problem {name}" if name in CORE else ""
+            raise UsageError(_unknown("method", name, METHODS) + "; your own goes to --method FILE:FUNCTION" + problem)
     for spec in options.method:
         try:
             load_method(spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import zlib
 from collections.abc import Callable
@@ -39,7 +40,7 @@ METHODS: dict[str, Method] = {
         Method("mean_field", inference.mean_field, FREE_DRAWS),
         Method("full_rank", inference.full_rank, FREE_DRAWS),
         # each replication is a chain of its own
-        Method("nuts", inference.nuts, {"num_draws": 2000, "num_chains": 1}, exact=True),
+        Method("nuts", inference.nuts, {"num_draws": 3000, "num_chains": 1}, exact=True),
         Method("dropout", inference.dropout, {**FREE_DRAWS, "rate": 0.1}),
         Method("ensemble", inference.ensemble, {"num_members": 16}),
     )
@@ -50,11 +51,14 @@ def load_method(spec: str) -> Callable:
     """`package.module:function` or `path/to/file.py:function` (the `.py` may be left out) as a callable.
 
     Raises:
-        ValueError: no colon, no such module or file, no such function, or an import that fails, each with the cure.
+        ValueError: no colon, no such module or file, no such function, an import that fails, or a function that does
+            not take (key, model, data), each with the cure.
     """
     module_name, colon, function_name = spec.rpartition(":")
     if not colon or not module_name or not function_name:
-        raise ValueError(f"--method is {spec!r} but should read package.module:function, such as my_file:my_method")
+        raise ValueError(
+            f"--method is {spec!r} but should read file:function or package.module:function, such as my_file:my_method"
+        )
     module = _import(module_name)
     if not hasattr(module, function_name):
         public = sorted(
@@ -70,7 +74,24 @@ def load_method(spec: str) -> Callable:
         raise ValueError(
             f"--method: {spec} is a {type(method).__name__}, not a function (key, model, data) -> Posterior"
         )
+    _check_signature(spec, method)
     return method
+
+
+def _check_signature(spec: str, method: Callable) -> None:
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):  # some callables written in C have none
+        return
+    try:
+        names = list(signature.bind("key", "model", "data").arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"--method: {spec} takes {signature} but is called with (key, model, data) ({error}); "
+            "give every further argument a default"
+        ) from error
+    if set(names) == {"key", "model", "data"} and names != ["key", "model", "data"]:
+        raise ValueError(f"--method: {spec} takes ({', '.join(names)}) but is called with (key, model, data), in order")
 
 
 _LOADED: dict[str, Any] = {}  # by spec: a file is executed once a process

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from verification.checks import CHECKS
+from verification.judge import ALPHA
 from verification.report import (
     LEGEND,
     Outcome,
@@ -17,6 +18,7 @@ from verification.report import (
     symbol,
     told_controls,
 )
+from verification.run import versions
 
 
 def markdown(outcome: Outcome, status: int) -> str:
@@ -38,7 +40,12 @@ def _bullets(title: str, sentences: list[str]) -> list[str]:
 def _head(outcome, status):
     kinds = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in counts(outcome).items())
     run = f"Budget {outcome.level}, seed {outcome.seed}, {outcome.seconds:.0f} s, exit status {status}."
-    lines = ["# Verification report", "", run, "", f"{kinds} (of {len(outcome.verdicts)} cells).", ""]
+    bars = ", ".join(f"{c.name} {c.tolerance[outcome.level]:g}" for c in CHECKS)
+    rule = f"Tolerances: {bars} (posterior sd; sd and correlation as they are; log predictive in nats a row)."
+    rule += f" A look is made at α = {ALPHA:g}, two-sided; a fail is repeated on fresh keys."
+    with_ = "With " + ", ".join(f"{name} {version}" for name, version in versions().items()) + "."
+    lines = ["# Verification report", "", run, "", rule, "", with_, ""]
+    lines += [f"{kinds} (of {len(outcome.verdicts)} cells).", ""]
     return [*lines, *(f"- {c}" for c in complaints(outcome)), ""]
 
 

@@ -68,7 +68,7 @@ def complaints(outcome: Outcome) -> list[str]:
     if kinds["error"]:
         found.append(f"{kinds['error']} cells ended in an error")
     if kinds["unresolved"] > outcome.max_unresolved * applicable:
-        allowed = f"at most {outcome.max_unresolved:.0%} may be"
+        allowed = f"at most {outcome.max_unresolved:.0%} may be" if outcome.max_unresolved else "none may be here"
         found.append(f"{kinds['unresolved']} of {applicable} applicable cells are unresolved; {allowed}")
     if controls["caught"] < controls["total"]:
         found.append(
@@ -121,13 +121,13 @@ def sentence(verdicts: list[Verdict]) -> str:
             "measured": " [expected, as measured and recorded]",
             "no": " [not expected]",
         }[kind]
-        parts.append(told + why + (f" ({reason})" if kind == "no" and reason else ""))
+        parts.append(told + why + (f" ({reason})" if kind == "no" and reason and reason not in told else ""))
     return head + ". ".join(parts) + "."
 
 
 def _told(v: Verdict) -> str:
     if math.isnan(v.error):
-        return "draws are not finite"
+        return v.reason
     margin = f"± {v.margin:.2g}, tolerance {v.tolerance:g}"
     if v.check == "sd":
         return f"sd of {v.query} {abs(v.error):.0%} too {'small' if v.error < 0 else 'large'} ({v.error:+.3f} {margin})"

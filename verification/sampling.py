@@ -82,7 +82,7 @@ class Sampler:
         posterior = self.method(key, model, data)
         check_draws(model, posterior)
         queries, log_new = self._queries(posterior.draws)
-        return queries, log_new, {k: jnp.asarray(v) for k, v in posterior.info.items() if jnp.ndim(v) == 0}
+        return queries, log_new, _scalars(posterior.info)
 
     def _queries(self, draws):
         log_new = None if self.problem.log_new is None else jax.vmap(self.problem.log_new)(draws)
@@ -107,6 +107,16 @@ class Sampler:
     def report(self) -> dict[str, float]:
         """What the method said of its runs, averaged: {"converged": 1.0, "num_divergent": 0.3, …}."""
         return {name: float(np.mean(values)) for name, values in self.info.items()}
+
+
+def _scalars(info):
+    """What is averaged over keys."""
+    for name, value in info.items():
+        if not isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float):
+            raise ValueError(
+                f"info[{name!r}] is a {type(value).__name__} but info is a dict of arrays and numbers; leave it out"
+            )
+    return {name: jnp.asarray(value) for name, value in info.items() if jnp.ndim(value) == 0}
 
 
 def _check_keys(queries):

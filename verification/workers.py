@@ -22,6 +22,9 @@ class WorkerDied(Exception):
 def worker_pool(jobs: int, initializer: Callable, *arguments) -> Iterator[ProcessPoolExecutor]:
     """A pool of `jobs` processes; `initializer(*arguments)` runs in each (both travel by name, so: module-level)."""
     start = (os.getpid(), initializer, arguments)
+    if jobs > 1:  # the processes share the cores already: BLAS threads of their own would only wait for each other
+        for library in ("OPENBLAS", "MKL", "OMP"):
+            os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     pool = ProcessPoolExecutor(jobs, mp_context=CONTEXT, initializer=_start, initargs=start)
     try:
         yield pool
