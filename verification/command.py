@@ -153,8 +153,8 @@ def _problems(options) -> list[str]:
 
 def _unknown(kind: str, name: str, known) -> str:
     close = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"no {kind} named {name!r}; {hint}There are {', '.join(known)}"
+    hint = f"; did you mean {close[0]}?" if close else "."
+    return f"no {kind} named {name!r}{hint} Known are {', '.join(known)}"
 
 
 def _run(console, options, tasks, methods, problems) -> int:
