@@ -3,8 +3,9 @@
 from probjax import likelihoods, networks, optimize, priors
 from probjax.axis import over_leading_axis
 from probjax.density import log_joint, log_likelihood, log_prior, target
+from probjax.heads import columns, location_and_scale, with_cutpoints, with_learnt, with_learnt_scale
 from probjax.inference import dropout, ensemble, full_rank, laplace, map_estimate, mean_field, nuts
-from probjax.networks import from_linen, from_nnx, linear, location_and_scale, mlp, with_learnt_scale
+from probjax.networks import from_linen, from_nnx, linear, mlp
 from probjax.numpyro_adapter import target_from_numpyro
 from probjax.predictive import joint_log_predictive, log_predictive, predict, predictive_mean, predictive_sd
 from probjax.types import Data, Likelihood, Model, Network, NotApplicable, Posterior, Prior, Target, as_model
@@ -23,6 +24,7 @@ __all__ = [
     "Target",
     "as_model",
     "check_inputs",
+    "columns",
     "dropout",
     "ensemble",
     "from_linen",
@@ -50,5 +52,7 @@ __all__ = [
     "priors",
     "target",
     "target_from_numpyro",
+    "with_cutpoints",
+    "with_learnt",
     "with_learnt_scale",
 ]

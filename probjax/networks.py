@@ -105,45 +105,6 @@ def _identity(f):
     return f
 
 
-def with_learnt_scale(network: Network) -> Network:
-    """f = (μ, σ) with μ from `network` and one σ = exp(log_scale) for all rows, for `likelihoods.normal()`.
-
-    params: {"network": …, "log_scale": []}; give it a prior with `priors.joint(network=…, log_scale=…)`.
-
-    >>> network = with_learnt_scale(linear(2))
-    >>> loc, scale = network.apply(network.init(jax.random.key(0)), jnp.ones((5, 2)))
-    >>> loc.shape, scale.tolist()
-    ((5,), [1.0, 1.0, 1.0, 1.0, 1.0])
-    """
-    drop = None if network.drop is None else Partial(_scaled_drop, network.drop)
-    return Network(Partial(_scaled_init, network.init), Partial(_scaled_apply, network.apply), drop)
-
-
-def _scaled_init(init, key):
-    return {"network": init(key), "log_scale": jnp.zeros(())}
-
-
-def _scaled_apply(apply, params, x):
-    loc = apply(params["network"], x)
-    return loc, jnp.broadcast_to(jnp.exp(params["log_scale"]), loc.shape)
-
-
-def _scaled_drop(drop, key, params, rate):
-    return {**params, "network": drop(key, params["network"], rate)}
-
-
-def location_and_scale(network: Network) -> Network:
-    """f = (μ(x), σ(x)) from a network with two outputs: σ = exp(second output), for `likelihoods.normal()`."""
-    return Network(network.init, Partial(_location_and_scale, network.apply), network.drop)
-
-
-def _location_and_scale(apply, params, x) -> tuple[Array, Array]:
-    out = apply(params, x)
-    if out.ndim != 2 or out.shape[-1] != 2:
-        raise ValueError(f"location_and_scale: the network gives shape {out.shape} but needs two outputs, [N, 2]")
-    return out[:, 0], jnp.exp(out[:, 1])
-
-
 def from_linen(module, example_x: Array) -> Network:
     """A Flax Linen module as a Network. params: its "params" collection.
 

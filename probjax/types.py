@@ -49,7 +49,8 @@ class _Likelihood(NamedTuple):
     sample: Callable
     mean: Callable
     variance: Callable
-    support: Callable
+    support: Callable | None
+    link: Callable | None
 
 
 class Likelihood(_Likelihood):
@@ -60,12 +61,13 @@ class Likelihood(_Likelihood):
     mean, variance: f -> [N] (or [N, K] for a categorical), the moments of y given f.
     support:  (y, f) -> [N] bool, true where y can occur; its docstring says the support in words.
               None: any y, unchecked.
+    link:     the natural location (the mean where it exists) -> f, or the first part of f.
     """
 
     __slots__ = ()
 
-    def __new__(cls, log_prob, sample, mean, variance, support):
-        return super().__new__(cls, *map(function, (log_prob, sample, mean, variance, support)))
+    def __new__(cls, log_prob, sample, mean, variance, support=None, link=None):
+        return super().__new__(cls, *map(function, (log_prob, sample, mean, variance, support, link)))
 
 
 class _Prior(NamedTuple):

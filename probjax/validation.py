@@ -103,6 +103,13 @@ def require_positive(where: str, argument: str, value: Any, cure: str) -> None:
             raise ValueError(f"{where}: {argument} is {leaf} but must be positive and finite; {cure}")
 
 
+def require_fraction(where: str, argument: str, value: Any) -> None:
+    """Every number in `value` must lie strictly between 0 and 1; traced values cannot be seen and pass."""
+    for leaf in _visible(value):
+        if not _is_numeric(leaf) or not np.all((leaf > 0) & (leaf < 1)):
+            raise ValueError(f"{where}: {argument} is {leaf} but must lie strictly between 0 and 1")
+
+
 def require_finite(where: str, argument: str, value: Any) -> None:
     """Every number in `value` must be finite; traced values cannot be seen and pass."""
     for leaf in _visible(value):
@@ -199,10 +206,12 @@ def _check_output_rows(data, f):
 def _check_support(model, data, f):
     if model.likelihood.support is None or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data.y)):
         return
-    # the support may depend on f's shape, never on its values
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape), f)
+    # the support may depend on f's shape, and on such of its values as come from x (a number of trials): where those
+    # are not known yet, +inf excludes nothing
+    known = not any(isinstance(leaf, jax.core.Tracer | jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(f))
+    f = f if known else jax.tree.map(lambda leaf: np.full(leaf.shape, np.inf), f)
     with jax.ensure_compile_time_eval():  # concrete data inside somebody's jit are still concrete
-        inside = np.asarray(model.likelihood.support(data.y, zeros))
+        inside = np.asarray(model.likelihood.support(data.y, f))
     if inside.shape != (num_data(data),):
         raise ValueError(
             f"y has shape {jnp.shape(data.y)} and apply(params, x) {[leaf.shape for leaf in jax.tree.leaves(f)]}: "

@@ -78,7 +78,7 @@ def test_heteroscedastic_head_needs_two_outputs():
     network = location_and_scale(mlp([2, 3, 2]))
     loc, scale = network.apply(network.init(jax.random.key(0)), X)
     assert loc.shape == scale.shape == (6,) and np.all(np.asarray(scale) > 0)
-    with pytest.raises(ValueError, match="needs two outputs"):
+    with pytest.raises(ValueError, match="2 outputs are named"):
         narrow = location_and_scale(mlp([2, 3, 1]))
         narrow.apply(narrow.init(jax.random.key(0)), X)
 

@@ -169,10 +169,10 @@ def test_x_with_the_wrong_columns_is_named(x):
 def test_common_slips_are_named():
     with pytest.raises(ValueError, match=r"y is a list of numbers; pass numpy.asarray\(y\)"):
         check_inputs(model(), Data(X, [0.0, 1.0, 2.0, 1.0]))
-    with pytest.raises(ValueError, match="the network gives one output; wrap it in with_learnt_scale"):
+    with pytest.raises(ValueError, match=r"takes f = \(loc, scale\) but the network gives one output; pass the others"):
         log_joint(model(likelihoods.normal()), linear(2).init(jax.random.key(0)), Data(X, Y))
     scaled = with_learnt_scale(linear(2))
-    with pytest.raises(ValueError, match=r"the network gives \(loc, scale\); use likelihoods.normal\(\)"):
+    with pytest.raises(ValueError, match=r"f = loc but the network gives 2 outputs; .* likelihoods.normal\(\)"):
         log_joint(model(network=scaled), scaled.init(jax.random.key(0)), Data(X, Y))
     with pytest.raises(TypeError, match=r"prior is the function normal; call it"):
         Model(*linear(2), prior=priors.normal, likelihood=likelihoods.normal(1.0))
