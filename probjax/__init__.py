@@ -1,6 +1,6 @@
 """Machine learning seen as probability, in JAX: densities, approximations of posteriors, predictions."""
 
-from probjax import likelihoods, networks, optimize, priors
+from probjax import information, likelihoods, losses, networks, optimize, priors
 from probjax.axis import over_leading_axis
 from probjax.density import log_joint, log_likelihood, log_prior, target
 from probjax.heads import columns, location_and_scale, with_cutpoints, with_learnt, with_learnt_scale
@@ -30,6 +30,7 @@ __all__ = [
     "from_linen",
     "from_nnx",
     "full_rank",
+    "information",
     "joint_log_predictive",
     "laplace",
     "likelihoods",
@@ -39,6 +40,7 @@ __all__ = [
     "log_likelihood",
     "log_predictive",
     "log_prior",
+    "losses",
     "map_estimate",
     "mean_field",
     "mlp",
