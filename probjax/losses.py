@@ -25,8 +25,8 @@ def _check_shapes(name: str, y: Array, f: Array) -> None:
 
 @jax.jit
 def mse(y: Array, prediction: Array) -> Array:
-    """(y − μ)²: the Gaussian of variance ½, less ½ log π. For a variance σ² it is 2σ² (−log p) less a constant, so that σ
-    does not move the minimiser. Optimal constant: the mean."""
+    """(y − μ)²: the Gaussian of variance ½, less ½ log π. For another variance it is −log p times 2σ², less a constant:
+    σ does not move the minimiser. Optimal constant: the mean."""
     _check_shapes("mse", y, prediction)
     return jnp.square(y - prediction)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,11 @@ def linear(num_inputs: int, num_outputs: int | None = None, *, bias: bool = True
         if not isinstance(size, int) or size < 1:
             raise ValueError(f"linear: {name} is {size!r} but must be an integer, at least 1")
     return Network(Partial(_affine_init, Static((num_inputs, num_outputs, bias))), _linear_apply, _linear_drop)
+
+
+def is_linear(model: Any) -> bool:
+    """Whether a model's f is that of `linear`: affine in its parameters, through x alone."""
+    return getattr(model.apply, "func", None) is _linear_apply
 
 
 def mlp(sizes: Sequence[int], *, activation: Callable = jnp.tanh, squeeze: bool = True) -> Network:

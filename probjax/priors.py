@@ -53,6 +53,14 @@ def _normal_sample(key, like, loc, scale):
     )
 
 
+def is_gaussian(prior: Prior) -> bool:
+    """Whether log p is a quadratic in params or constant: `normal`, `flat`, or a `joint` of them."""
+    how = getattr(prior.log_prob, "func", None)
+    if how is _joint_log_prob:
+        return all(is_gaussian(part) for part in prior.log_prob.args[0].values())
+    return how in (_flat_log_prob, _normal_log_prob)
+
+
 def laplace(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     """Independent double exponentials: log p = Σ −log 2b − |w − μ| / b (lasso: λ = σ²/b for the objective ½SSE +
     λ‖w‖₁).

@@ -7,7 +7,15 @@ what is `None` the network gives, as further entries of the tuple f.
 from probjax.likelihoods.classes import categorical, ordinal
 from probjax.likelihoods.counts import bernoulli, binomial, negative_binomial, poisson, zero_inflated_poisson
 from probjax.likelihoods.half_line import beta, gamma, log_normal
-from probjax.likelihoods.real_line import asymmetric_laplace, huber, laplace, log_cosh, normal, student_t
+from probjax.likelihoods.real_line import (
+    asymmetric_laplace,
+    huber,
+    is_homoscedastic,
+    laplace,
+    log_cosh,
+    normal,
+    student_t,
+)
 
 __all__ = [
     "asymmetric_laplace",
@@ -17,6 +25,7 @@ __all__ = [
     "categorical",
     "gamma",
     "huber",
+    "is_homoscedastic",
     "laplace",
     "log_cosh",
     "log_normal",

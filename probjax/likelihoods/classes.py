@@ -37,14 +37,30 @@ def _categorical_log_prob(y, f):
         )
     if jnp.ndim(y) == 2:
         return jnp.sum(y * jax.nn.log_softmax(f), axis=1)
-    label = jnp.asarray(y).astype(int)[:, None]
-    others = jnp.arange(f.shape[1]) != label
+    return _log_softmax_at(f, jnp.asarray(y).astype(int))
+
+
+@jax.custom_jvp
+def _log_softmax_at(f, label):
     # −log(1 + Σ over the others of exp(f_j − f_y)), not f_y − logsumexp(f): a probability near 1 keeps its digits
-    largest = jax.lax.stop_gradient(jnp.max(jnp.where(others, f, -jnp.inf), axis=1))
-    below = jnp.where(others, f - largest[:, None], 0.0)
-    mass = jnp.sum(jnp.where(others, jnp.exp(below), 0.0), axis=1)
-    own = jnp.take_along_axis(f, label, axis=1)[:, 0]
+    others = jnp.arange(f.shape[1]) != label[:, None]
+    largest = jnp.max(jnp.where(others, f, -jnp.inf), axis=1)
+    mass = jnp.sum(jnp.where(others, jnp.exp(jnp.where(others, f - largest[:, None], 0.0)), 0.0), axis=1)
+    own = jnp.take_along_axis(f, label[:, None], axis=1)[:, 0]
     return -jax.nn.softplus(largest - own + jnp.log(mass))
+
+
+@_log_softmax_at.defjvp
+def _log_softmax_at_jvp(primals, tangents):
+    f, label = primals
+    own = jnp.arange(f.shape[1]) == label[:, None]
+    mass = jnp.exp(f - jnp.max(f, axis=1, keepdims=True))
+    others = jnp.where(own, 0.0, mass)
+    rest = others @ jnp.ones((f.shape[1], 1), f.dtype)  # a product: XLA is slow in summing short rows
+    total = rest + jnp.take_along_axis(mass, label[:, None], axis=1)
+    # at the label the sum of the others, not 1 − p: the same number with its digits
+    slope = jnp.where(own, rest, -others) / total
+    return _log_softmax_at(f, label), jnp.sum(slope * tangents[0], axis=1)
 
 
 def _one_hot_variance(f):

@@ -43,6 +43,13 @@ def normal(scale: float | Array | None = None) -> Likelihood:
     return likelihood(_NORMAL, real, identity, scale=scale)
 
 
+def is_homoscedastic(likelihood: Likelihood) -> bool:
+    """Whether it is `normal` with one known scale: −log p is a quadratic in f, of the same curvature for all rows."""
+    log_prob = likelihood.log_prob
+    family, known = log_prob.args if len(getattr(log_prob, "args", ())) == 2 else (None, {})
+    return getattr(family, "value", None) is _NORMAL and known["scale"] is not None and jnp.ndim(known["scale"]) == 0
+
+
 def _normal_log_prob(y, loc, scale):
     z = (y - loc) / scale
     return -HALF_LOG_TWO_PI - jnp.log(scale) - 0.5 * z * z

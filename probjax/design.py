@@ -1,0 +1,228 @@
+"""Passes over the rows of a linear predictor f = xᵀw + b: the gradient of all rows, the curvature of a sample of them.
+
+w stacks weight and bias: [P] or [P, K], P = D + 1 with a bias.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from probjax import likelihoods, priors
+from probjax.types import Data, Model, Params
+from probjax.validation import num_data
+
+SHORT = 2000  # rows of a sum, at least
+FEWEST_SAMPLED = 4096
+SAMPLED_PER_COEFFICIENT = 20
+SMALL_PIVOT = 1e-3  # Cholesky of the scaled moments keeps about 16 + 2 log₁₀ of it digits
+FLOOR = 1e-10  # of a column's norm: what is added to a singular curvature
+
+
+class Design(NamedTuple):
+    """A model with a linear predictor, its data, and params as `model.init` makes them (for their shapes)."""
+
+    model: Model
+    data: Data
+    like: Params
+
+    @property
+    def has_bias(self) -> bool:
+        return "bias" in self.like
+
+    @property
+    def num_rows(self) -> int:
+        return num_data(self.data)
+
+    @property
+    def num_sampled(self) -> int:
+        """Rows that the curvature is taken from."""
+        size = jax.tree.leaves(self.like)[0].shape[0] if not self.has_bias else self.like["weight"].shape[0] + 1
+        return min(self.num_rows, max(FEWEST_SAMPLED, SAMPLED_PER_COEFFICIENT * size))
+
+
+def stack(params: Params) -> Array:
+    """Weight and bias as one array, the bias last."""
+    if "bias" not in params:
+        return params["weight"]
+    return jnp.concatenate([params["weight"], params["bias"][None]])
+
+
+def unstack(w: Array, like: Params) -> Params:
+    """The inverse of `stack`."""
+    return {"weight": w[:-1], "bias": w[-1]} if "bias" in like else {"weight": w}
+
+
+def predictor(design: Design, x: Array, w: Array) -> Array:
+    """f, [N] or [N, K]."""
+    return x @ w[:-1] + w[-1] if design.has_bias else x @ w
+
+
+def objective(design: Design, w: Array) -> Array:
+    """−log p(y, params | x), nats."""
+    log_probs = design.model.likelihood.log_prob(design.data.y, predictor(design, design.data.x, w))
+    return -jnp.sum(log_probs) - _log_prior(design, w)
+
+
+def gradient(design: Design, w: Array) -> Array:
+    """∇ of `objective`: one pass over the rows."""
+    x = design.data.x
+    # once, not anew for each column of x that it is multiplied with
+    score = jax.lax.optimization_barrier(_score(design, design.data.y, predictor(design, x, w)))
+    # in short sums first: the rounding of one long one would be multiplied by the squared condition number of x; and
+    # not by lax.map: beside its loop XLA's CPU runtime (jaxlib 0.10.2) gave NaN in one compilation of six
+    num = _num_blocks(design)
+    blocks = x.reshape(num, -1, x.shape[1]), score.reshape(num, -1, *score.shape[1:])
+    if w.ndim == 1:
+        rows = jnp.sum(jnp.sum(blocks[0] * blocks[1][..., None], axis=1), axis=0)
+    else:
+        rows = jnp.sum(jnp.einsum("bnk,bnd->bkd", blocks[1], blocks[0]), axis=0).T
+    rows = jnp.concatenate([rows, jnp.sum(score, axis=0)[None]]) if design.has_bias else rows
+    return rows - jax.grad(lambda w: _log_prior(design, w))(w)
+
+
+def _num_blocks(design):
+    """The largest divisor of N that leaves `SHORT` rows or more, so that nothing is copied."""
+    rows = design.num_rows
+    return max(d for d in range(1, 1025) if rows % d == 0 and (d == 1 or rows // d >= SHORT))
+
+
+def _log_prior(design, w):
+    return design.model.prior.log_prob(unstack(w, design.like))
+
+
+def _score(design, y, f):
+    """−∂/∂f Σ log p(y | f)."""
+    return jax.grad(lambda f: -jnp.sum(design.model.likelihood.log_prob(y, f)))(f)
+
+
+def is_quadratic(design: Design) -> bool:
+    """Whether the log joint is quadratic in params: Gaussian noise of one known scale, a Gaussian or flat prior."""
+    model = design.model
+    return likelihoods.is_homoscedastic(model.likelihood) and priors.is_gaussian(model.prior)
+
+
+def sample(key: Array, design: Design) -> Design:
+    """The design with `num_sampled` rows, drawn at random with replacement; itself where that would be all of them."""
+    if design.num_sampled == design.num_rows:
+        return design
+    rows = jax.random.randint(key, (design.num_sampled,), 0, design.num_rows)
+    return design._replace(data=jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], design.data))
+
+
+def factorise(design: Design, sampled: Design, w: Array):
+    """A factor of the curvature at w from the sampled rows: R with RᵀR ≈ H for one output; for K of them the roots of
+    the Kronecker factors S ⊗ C, S the mean curvature in f and C the second moments of x."""
+    share = design.num_rows / sampled.num_rows
+    rows = sampled.data.x
+    if design.has_bias:
+        rows = jnp.concatenate([rows, jnp.ones((len(rows), 1), rows.dtype)], axis=1)
+    f = predictor(design, sampled.data.x, w)
+    precision = _prior_precision(design, w)
+    if w.ndim == 1:
+        return _root(rows, share * _curvature(design, sampled.data.y, f), precision)
+    outer = jnp.mean(jax.vmap(lambda y, f: _curvatures(design, y, f))(sampled.data.y, f), axis=0)
+    size = jnp.trace(outer) / len(outer)
+    # softmax does not change along the vector of ones: any curvature will do there
+    outer_root = _scaled_root(outer + size / len(outer))
+    moments = share * rows.T @ rows + jnp.diag(jnp.mean(precision, axis=1)) / jnp.where(size > 0, size, 1.0)
+    return outer_root, _scaled_root(moments)
+
+
+def factorise_quadratic(design: Design, w: Array) -> Array:
+    """R with RᵀR = H of a quadratic log joint, from the moments of all rows: one pass, and good enough to be corrected
+    even at condition numbers of 1e8, where the solution of the normal equations itself would have no digits."""
+    x = design.data.x
+    moments = x.T @ x
+    if design.has_bias:
+        total = jnp.sum(x, axis=0)
+        moments = jnp.block([[moments, total[:, None]], [total[None], jnp.full((1, 1), len(x), x.dtype)]])
+    curvature = _curvature(design, design.data.y[:1], jnp.zeros(1, w.dtype))[0]
+    hessian = curvature * moments + jnp.diag(_prior_precision(design, w))
+    return _scaled_root(hessian)
+
+
+def _scaled_root(matrix):
+    """The Cholesky factor, the diagonal brought to 1 first, after the smallest shift tried that makes one."""
+    norms = jnp.sqrt(jnp.diag(matrix))
+    norms = jnp.where(norms > 0, norms, 1.0)
+    scaled = matrix / jnp.outer(norms, norms)
+    root = jnp.eye(len(scaled), dtype=scaled.dtype)
+    for shift in (1e-2, 1e-6, 1e4 * jnp.finfo(scaled.dtype).eps, 0.5 * jnp.finfo(scaled.dtype).eps):
+        found = jnp.linalg.cholesky(scaled + shift * len(scaled) * jnp.eye(len(scaled), dtype=scaled.dtype)).T
+        root = jnp.where(jnp.all(jnp.isfinite(found)), found, root)
+    return root * norms
+
+
+def _curvature(design, y, f):
+    """−∂²/∂f² log p(y | f), [N]; never negative."""
+    along = jnp.ones_like(f)
+    return jnp.maximum(jax.jvp(lambda f: _score(design, y, f), (f,), (along,))[1], 0.0)
+
+
+def _curvatures(design, y, f):
+    """[K, K] of one row."""
+    return jax.hessian(lambda f: -design.model.likelihood.log_prob(y[None], f[None])[0])(f)
+
+
+def _prior_precision(design, w):
+    """The diagonal of −∇² log p(w), exact where the prior factorises."""
+    slope = jax.grad(lambda w: -_log_prior(design, w))
+    return jnp.maximum(jax.jvp(slope, (w,), (jnp.ones_like(w),))[1], 0.0)
+
+
+def _root(rows, weights, precision):
+    """R with RᵀR ≈ H, the columns brought to unit norm first: by Cholesky where they are well conditioned, by QR, which
+    does not square the condition number, where the smallest pivot is below `SMALL_PIVOT`."""
+    weighted = jnp.sqrt(weights)[:, None] * rows
+    norms = jnp.sqrt(jnp.sum(weighted * weighted, axis=0) + precision)
+    norms = jnp.where(norms > 0, norms, 1.0)
+    scaled, ridge = weighted / norms, precision / norms**2 + FLOOR**2
+    quick = jnp.linalg.cholesky(scaled.T @ scaled + jnp.diag(ridge)).T
+    slow = lambda: jnp.linalg.qr(jnp.concatenate([scaled, jnp.diag(jnp.sqrt(ridge))]), mode="r")
+    root = jax.lax.cond(jnp.min(jnp.diag(quick)) > SMALL_PIVOT, lambda: quick, slow)  # NaN is not above it
+    return root * norms
+
+
+def undetermined(factor) -> Array:
+    """How many directions neither data nor prior determine (columns that others span, p > n), for one output."""
+    if isinstance(factor, tuple):
+        return jnp.zeros((), int)
+    norms = jnp.linalg.norm(factor, axis=0)
+    return jnp.sum((jnp.abs(jnp.diag(factor)) < 10 * FLOOR * norms) | (norms < 10 * FLOOR))
+
+
+def curvature_kept(before, after, w: Array) -> tuple[Array, Array]:
+    """The least share of the curvature at one point that is left at another, w, over all directions, and that direction
+    in coordinates of w (for K outputs of f).
+
+    By inverse iteration from w, which points there where it has run away: LAPACK's decompositions would do, but its
+    threads go on spinning and cost more than the whole fit.
+    """
+    if isinstance(before, tuple):
+        before, after, w = before[0], after[0], jnp.sum(w, axis=0)
+    quotient = lambda v: jnp.sum((after @ v) ** 2) / jnp.sum((before @ v) ** 2)
+
+    def iterate(v, _):
+        v = _solve_root(after, before.T @ (before @ v))
+        return v / jnp.linalg.norm(v), None
+
+    start = w + 1e-3 * jnp.max(jnp.abs(w)) * jnp.cos(jnp.arange(len(w), dtype=w.dtype))
+    direction = jax.lax.scan(iterate, start, None, length=12)[0]
+    return quotient(direction), direction
+
+
+def solve(factor, v: Array) -> Array:
+    """H⁻¹ v."""
+    if v.ndim == 1:
+        return _solve_root(factor, v)
+    outer, moments = factor
+    return _solve_root(outer, _solve_root(moments, v).T).T
+
+
+def _solve_root(root, v):
+    half = jax.scipy.linalg.solve_triangular(root, v, trans=1)
+    return jax.scipy.linalg.solve_triangular(root, half)
