@@ -1,6 +1,6 @@
 """Machine learning seen as probability, in JAX: densities, approximations of posteriors, predictions."""
 
-from probjax import information, likelihoods, losses, networks, optimize, priors
+from probjax import information, likelihoods, losses, networks, optimize, priors, regularisers, special
 from probjax.axis import over_leading_axis
 from probjax.density import log_joint, log_likelihood, log_prior, target
 from probjax.heads import columns, location_and_scale, with_cutpoints, with_learnt, with_learnt_scale
@@ -53,6 +53,8 @@ __all__ = [
     "predictive_mean",
     "predictive_sd",
     "priors",
+    "regularisers",
+    "special",
     "target",
     "target_from_numpyro",
     "with_cutpoints",

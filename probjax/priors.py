@@ -1,18 +1,21 @@
 """Priors p(params) over any parameter tree. Hyperparameters are numbers, or trees that match the parameters or a
-prefix of them."""
+prefix of them; another prior for each part of a dict is `joint`."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from probjax.types import Prior
-from probjax.validation import require_finite, require_positive
+from probjax import special
+from probjax.likelihoods import real_line
+from probjax.types import Prior, Static
+from probjax.validation import require_finite, require_fraction, require_positive
 
-_HALF_LOG_TWO_PI = 0.9189385332046727  # ½ log 2π
 NO_PRIOR = "for no prior at all use priors.flat()"
 
 
@@ -23,6 +26,29 @@ def flat() -> Prior:
 
 def _flat_log_prob(params):
     return jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))
+
+
+def _independent(log_density: Callable, draw: Callable, *hyper: Any) -> Prior:
+    """Every element of every leaf has the density log_density(w, *hyper) and is drawn by draw(key, *hyper)."""
+    how = Static((log_density, draw))
+    return Prior(Partial(_log_prob, how, hyper), Partial(_sample, how, hyper))
+
+
+def _log_prob(how, hyper, params):
+    log_density, _ = how.value
+    leaves = [jnp.asarray(w) for w in jax.tree.leaves(params)]
+    columns = [_broadcast(h, params) for h in hyper]
+    cast = lambda w, values: [jnp.asarray(value, w.dtype) for value in values]
+    return sum(jnp.sum(log_density(w, *cast(w, values))) for w, *values in zip(leaves, *columns))
+
+
+def _sample(how, hyper, key, like):
+    _, draw = how.value
+    leaves, treedef = jax.tree.flatten(like)
+    columns = [_broadcast(h, like) for h in hyper]
+    keys = jax.random.split(key, len(leaves))
+    spread = lambda w, values: [jnp.broadcast_to(jnp.asarray(value, w.dtype), w.shape) for value in values]
+    return treedef.unflatten([draw(k, *spread(w, values)) for k, w, *values in zip(keys, leaves, *columns)])
 
 
 def normal(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
@@ -36,21 +62,7 @@ def normal(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     """
     require_finite("priors.normal", "loc", loc)
     require_positive("priors.normal", "scale", scale, NO_PRIOR)
-    return Prior(Partial(_normal_log_prob, loc=loc, scale=scale), Partial(_normal_sample, loc=loc, scale=scale))
-
-
-def _normal_log_prob(params, loc, scale):
-    def leaf(w, loc, scale):
-        scale = jnp.asarray(scale, w.dtype)
-        return jnp.sum(-_HALF_LOG_TWO_PI - jnp.log(scale) - 0.5 * ((w - loc) / scale) ** 2)
-
-    return _sum_over_leaves(leaf, params, loc, scale)
-
-
-def _normal_sample(key, like, loc, scale):
-    return _sample_leaves(
-        key, like, lambda key, w, loc, scale: loc + scale * jax.random.normal(key, w.shape, w.dtype), loc, scale
-    )
+    return _independent(real_line.NORMAL.log_prob, real_line.NORMAL.sample, loc, scale)
 
 
 def is_gaussian(prior: Prior) -> bool:
@@ -58,12 +70,12 @@ def is_gaussian(prior: Prior) -> bool:
     how = getattr(prior.log_prob, "func", None)
     if how is _joint_log_prob:
         return all(is_gaussian(part) for part in prior.log_prob.args[0].values())
-    return how in (_flat_log_prob, _normal_log_prob)
+    return how is _flat_log_prob or (how is _log_prob and prior.log_prob.args[0].value[0] is real_line.NORMAL.log_prob)
 
 
 def laplace(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     """Independent double exponentials: log p = Σ −log 2b − |w − μ| / b (lasso: λ = σ²/b for the objective ½SSE +
-    λ‖w‖₁).
+    λ‖w‖₁). Its mode has exact zeros; the density has none, and neither has the posterior: there is no atom at 0.
 
     Args:
         loc, scale: μ and b > 0: numbers, or trees matching the parameters (or a prefix of their tree).
@@ -73,21 +85,119 @@ def laplace(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     """
     require_finite("priors.laplace", "loc", loc)
     require_positive("priors.laplace", "scale", scale, NO_PRIOR)
-    return Prior(Partial(_laplace_log_prob, loc=loc, scale=scale), Partial(_laplace_sample, loc=loc, scale=scale))
+    return _independent(real_line.LAPLACE.log_prob, real_line.LAPLACE.sample, loc, scale)
 
 
-def _laplace_log_prob(params, loc, scale):
-    def leaf(w, loc, scale):
-        scale = jnp.asarray(scale, w.dtype)
-        return jnp.sum(-jnp.log(2 * scale) - jnp.abs(w - loc) / scale)
+def student_t(df: Any, loc: Any = 0.0, scale: Any = 1.0) -> Prior:
+    """Independent Student's t with ν degrees of freedom: heavier tails than the Gaussian's and, the density being
+    smooth at its centre, no zeros in the mode.
 
-    return _sum_over_leaves(leaf, params, loc, scale)
+    Args:
+        df, loc, scale: ν > 0, μ, s > 0: numbers, or trees matching the parameters (or a prefix of their tree).
+
+    >>> float(student_t(1.0).log_prob({"w": jnp.zeros(1)}))  # −log π
+    -1.144729...
+    """
+    require_positive("priors.student_t", "df", df, NO_PRIOR)
+    require_finite("priors.student_t", "loc", loc)
+    require_positive("priors.student_t", "scale", scale, NO_PRIOR)
+    return _independent(real_line.STUDENT_T.log_prob, real_line.STUDENT_T.sample, loc, scale, df)
 
 
-def _laplace_sample(key, like, loc, scale):
-    return _sample_leaves(
-        key, like, lambda key, w, loc, scale: loc + scale * jax.random.laplace(key, w.shape, w.dtype), loc, scale
-    )
+def cauchy(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
+    """Student's t with one degree of freedom: log p = Σ −log πs − log(1 + (w − μ)²/s²).
+
+    >>> float(cauchy(0.0, 2.0).log_prob(jnp.zeros(1)))  # −log 2π
+    -1.8378770...
+    """
+    return student_t(1.0, loc, scale)
+
+
+def half_normal(scale: Any = 1.0) -> Prior:
+    """For a scale σ that is half-normal, the parameter being t = log σ: log p(t) = ½ log 2/π − log s − e²ᵗ/2s² + t, the
+    last term being the log Jacobian of σ = eᵗ (Gelman 2006 discusses priors of scales).
+
+    >>> round(float(half_normal(1.0).log_prob(jnp.zeros(()))), 4)  # ½ log 2/π − ½
+    -0.7258
+    """
+    require_positive("priors.half_normal", "scale", scale, NO_PRIOR)
+    return _independent(_half_normal_log_density, _half_normal_sample, scale)
+
+
+def _half_normal_log_density(log_value, scale):
+    return math.log(2) - special.HALF_LOG_TWO_PI - jnp.log(scale) - 0.5 * (jnp.exp(log_value) / scale) ** 2 + log_value
+
+
+def _half_normal_sample(key, scale):
+    return jnp.log(scale * jnp.abs(jax.random.normal(key, scale.shape, scale.dtype)))
+
+
+def half_cauchy(scale: Any = 1.0) -> Prior:
+    """For a scale σ that is half-Cauchy, the parameter being t = log σ: log p(t) = log 2/π + u − log(1 + e²ᵘ) with
+    u = t − log s, Jacobian included (Gelman 2006 §3.2).
+
+    >>> round(float(half_cauchy(1.0).log_prob(jnp.zeros(()))), 4)  # −log π
+    -1.1447
+    """
+    require_positive("priors.half_cauchy", "scale", scale, NO_PRIOR)
+    return _independent(_half_cauchy_log_density, _half_cauchy_sample, scale)
+
+
+def _half_cauchy_log_density(log_value, scale):
+    u = special.log_ratio(log_value, scale)
+    return math.log(2 / math.pi) + u - jax.nn.softplus(2 * u)
+
+
+def _half_cauchy_sample(key, scale):
+    return jnp.log(scale) + jnp.log(jnp.abs(jax.random.cauchy(key, scale.shape, scale.dtype)))
+
+
+def horseshoe(scale: Any = 1.0) -> Prior:
+    """w = τ λ z with z standard normal and λ half-Cauchy, λ integrated out: log p = −½ log 2π³ − log τ + x + log E₁(x),
+    x = w²/2τ² (Carvalho, Polson & Scott 2010). Infinite at w = 0 (slowly, as log(1/w²)), so that a mode means nothing;
+    sample it, or use its mean.
+
+    Args:
+        scale: τ > 0, the global scale.
+    """
+    require_positive("priors.horseshoe", "scale", scale, NO_PRIOR)
+    return _independent(_horseshoe_log_density, _horseshoe_sample, scale)
+
+
+def _horseshoe_log_density(w, scale):
+    return -0.5 * math.log(2 * math.pi**3) - jnp.log(scale) + special.log_scaled_exp1(0.5 * (w / scale) ** 2)
+
+
+def _horseshoe_sample(key, scale):
+    local_key, noise_key = jax.random.split(key)
+    local = jax.random.cauchy(local_key, scale.shape, scale.dtype)
+    return scale * local * jax.random.normal(noise_key, scale.shape, scale.dtype)
+
+
+def spike_and_slab(probability: Any = 0.5, scale: Any = 1.0) -> Prior:
+    """w = 0 with probability 1 − π, else N(0, s²) (Mitchell & Beauchamp 1988).
+
+    log p is a density with respect to Lebesgue measure plus a point mass at 0: log(1 − π) at w = 0 exactly, log π +
+    log N(w | 0, s²) elsewhere. It has the atom that no continuous prior has. Gradient-based methods never see it, so
+    they are wrong here; draw from it, or enumerate.
+
+    Args:
+        probability: π in (0, 1), of the slab. scale: s > 0.
+    """
+    require_fraction("priors.spike_and_slab", "probability", probability)
+    require_positive("priors.spike_and_slab", "scale", scale, NO_PRIOR)
+    return _independent(_spike_and_slab_log_density, _spike_and_slab_sample, probability, scale)
+
+
+def _spike_and_slab_log_density(w, probability, scale):
+    slab = jnp.log(probability) + real_line.NORMAL.log_prob(w, 0.0, scale)
+    return jnp.where(w == 0, jnp.log1p(-probability), slab)
+
+
+def _spike_and_slab_sample(key, probability, scale):
+    slab_key, value_key = jax.random.split(key)
+    values = scale * jax.random.normal(value_key, scale.shape, scale.dtype)
+    return jnp.where(jax.random.bernoulli(slab_key, probability), values, 0.0)
 
 
 def joint(**parts: Prior) -> Prior:
@@ -135,16 +245,3 @@ def _broadcast(value, params):
                 "pass a number, an array of that shape, or a tree with one entry a leaf"
             )
     return columns
-
-
-def _sum_over_leaves(leaf, params, *hyper):
-    leaves = [jnp.asarray(w) for w in jax.tree.leaves(params)]
-    columns = [_broadcast(h, params) for h in hyper]
-    return sum(leaf(w, *h) for w, *h in zip(leaves, *columns))
-
-
-def _sample_leaves(key, like, draw, *hyper):
-    leaves, treedef = jax.tree.flatten(like)
-    keys = jax.random.split(key, len(leaves))
-    columns = [_broadcast(h, like) for h in hyper]
-    return treedef.unflatten([draw(k, w, *h) for k, w, *h in zip(keys, leaves, *columns)])

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 HALF_LOG_TWO_PI = 0.9189385332046727  # ½ log 2π
-LOG_TWO, _SQRT_HALF = math.log(2), math.sqrt(0.5)
+LOG_TWO, _SQRT_HALF, _EULER = math.log(2), math.sqrt(0.5), 0.5772156649015329
 _BITS = 7  # log m is tabulated at 2⁷ points of [1, 2)
 _GRID = 2.0**-42  # high parts are multiples of this, so that k log 2 + log m is exact up to |k| of 2¹⁰
 # x R(x) for x ≥ 2 as a Chebyshev series in 8/x² − 1, R the Stirling remainder: interpolated at 17 nodes in 60 digits,
@@ -233,3 +233,19 @@ def log_normal_cdf(x: Array) -> Array:
     left = jnp.log(0.5 * jax.lax.erfc(-jnp.where(far | right, 0.0, x) * _SQRT_HALF))
     upper = jnp.log1p(-0.5 * jax.lax.erfc(jnp.where(right, x, 0.0) * _SQRT_HALF))
     return jnp.where(far, tail, jnp.where(right, upper, left))
+
+
+def log_scaled_exp1(x: Array) -> Array:
+    """log(eˣ E₁(x)) for x > 0: by the series of E₁ below 1.5 (Abramowitz & Stegun 5.1.11), by its continued fraction
+    above (5.1.22, even part). Infinite at 0."""
+    small = x < 1.5
+    near, far = jnp.where(small, x, 1.0), jnp.where(small, 1.5, x)
+    series, term = jnp.zeros_like(near), jnp.ones_like(near)
+    for k in range(1, 26):
+        term = -term * near / k
+        series -= term / k
+    fraction = jnp.zeros_like(far)
+    for k in range(60, 0, -1):
+        fraction = k * k / (far + 2 * k + 1 - fraction)
+    by_series = near + jnp.log(series - _EULER - jnp.log(near))
+    return jnp.where(small, by_series, -jnp.log(far + 1 - fraction))

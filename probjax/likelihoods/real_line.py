@@ -40,14 +40,14 @@ def normal(scale: float | Array | None = None) -> Likelihood:
     -1.6120857...
     """
     _checked("normal", scale=scale)
-    return likelihood(_NORMAL, real, identity, scale=scale)
+    return likelihood(NORMAL, real, identity, scale=scale)
 
 
 def is_homoscedastic(likelihood: Likelihood) -> bool:
     """Whether it is `normal` with one known scale: −log p is a quadratic in f, of the same curvature for all rows."""
     log_prob = likelihood.log_prob
     family, known = log_prob.args if len(getattr(log_prob, "args", ())) == 2 else (None, {})
-    return getattr(family, "value", None) is _NORMAL and known["scale"] is not None and jnp.ndim(known["scale"]) == 0
+    return getattr(family, "value", None) is NORMAL and known["scale"] is not None and jnp.ndim(known["scale"]) == 0
 
 
 def _normal_log_prob(y, loc, scale):
@@ -63,7 +63,7 @@ def _location(loc, *others):
     return loc
 
 
-_NORMAL = Family(
+NORMAL = Family(
     "normal", ("loc", "scale"), _normal_log_prob, _normal_sample, _location, lambda loc, scale: jnp.square(scale)
 )
 
@@ -82,7 +82,7 @@ def student_t(df: float | Array | None = None, scale: float | Array | None = Non
     -1.144729...
     """
     _checked("student_t", df=df, scale=scale)
-    return likelihood(_STUDENT_T, real, identity, scale=scale, df=df)
+    return likelihood(STUDENT_T, real, identity, scale=scale, df=df)
 
 
 def _student_t_log_prob(y, loc, scale, df):
@@ -122,7 +122,7 @@ def _student_t_variance(loc, scale, df):
     return jnp.where(df > 2, finite, jnp.where(df > 1, jnp.inf, jnp.nan))
 
 
-_STUDENT_T = Family(
+STUDENT_T = Family(
     "student_t",
     ("loc", "scale", "df"),
     _student_t_log_prob,
@@ -142,7 +142,7 @@ def laplace(scale: float | Array | None = None) -> Likelihood:
     -2.0
     """
     _checked("laplace", scale=scale)
-    return likelihood(_LAPLACE, real, identity, scale=scale)
+    return likelihood(LAPLACE, real, identity, scale=scale)
 
 
 def _laplace_log_prob(y, loc, scale):
@@ -153,7 +153,7 @@ def _laplace_sample(key, loc, scale):
     return loc + scale * jax.random.laplace(key, loc.shape, loc.dtype)
 
 
-_LAPLACE = Family(
+LAPLACE = Family(
     "laplace", ("loc", "scale"), _laplace_log_prob, _laplace_sample, _location, lambda loc, scale: 2 * scale**2
 )
 
