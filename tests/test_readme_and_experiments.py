@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from experiments import dropout_vs_posterior as experiment
+from experiments import glm_against_scikit_learn as benchmark
 from probjax import laplace
 from probjax.validation import check_draws
 from verification.work import build_problem
@@ -32,6 +33,29 @@ def test_the_pieces_in_the_readme_run(capsys):
     exec(code.replace("num_draws=400, num_warmup=200", "num_draws=8, num_warmup=8"), namespace)
     assert namespace["loc"].shape == namespace["scale"].shape == (8, 30)
     assert len(capsys.readouterr().out.splitlines()) >= 2
+
+
+def test_the_mode_in_the_readme_is_found(capsys):
+    exec(next(block for block in BLOCKS if "glm(" in block), {})
+    assert " True " in capsys.readouterr().out
+
+
+def test_the_readme_names_every_likelihood_and_loss():
+    from probjax import likelihoods, losses
+
+    factories = [name for name in likelihoods.__all__ if name != "is_homoscedastic"]
+    named = [name for name, value in vars(losses).items() if isinstance(value, type(losses.mse))]
+    assert len(named) >= 14
+    assert [name for name in [*factories, *named] if name not in README] == []
+
+
+def test_the_benchmark_compares_at_equal_stationarity(monkeypatch):
+    monkeypatch.setattr(benchmark, "NUM_ROWS", 400)
+    monkeypatch.setattr(benchmark, "REPEATS", 1)
+    monkeypatch.setattr(benchmark, "PAUSE", 0.0)
+    pair = benchmark.pairs(np.random.default_rng(0))[0]
+    row = benchmark.compare(pair)
+    assert float(row[5]) <= max(float(row[4]), 1e-12)
 
 
 def test_the_readme_holds_the_two_commands():
