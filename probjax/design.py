@@ -16,6 +16,7 @@ from probjax.types import Data, Model, Params
 from probjax.validation import num_data
 
 SHORT = 2000  # rows of a sum, at least
+BLOCK = 8000  # the same for several outputs, where the sums are matrix products
 FEWEST_SAMPLED = 4096
 SAMPLED_PER_COEFFICIENT = 20
 SMALL_PIVOT = 1e-3  # Cholesky of the scaled moments keeps about 16 + 2 log₁₀ of it digits
@@ -74,7 +75,7 @@ def gradient(design: Design, w: Array) -> Array:
     score = jax.lax.optimization_barrier(_score(design, design.data.y, predictor(design, x, w)))
     # in short sums first: the rounding of one long one would be multiplied by the squared condition number of x; and
     # not by lax.map: beside its loop XLA's CPU runtime (jaxlib 0.10.2) gave NaN in one compilation of six
-    num = _num_blocks(design)
+    num = _num_blocks(design, SHORT if w.ndim == 1 else BLOCK)
     blocks = x.reshape(num, -1, x.shape[1]), score.reshape(num, -1, *score.shape[1:])
     if w.ndim == 1:
         rows = jnp.sum(jnp.sum(blocks[0] * blocks[1][..., None], axis=1), axis=0)
@@ -84,10 +85,10 @@ def gradient(design: Design, w: Array) -> Array:
     return rows - jax.grad(lambda w: _log_prior(design, w))(w)
 
 
-def _num_blocks(design):
-    """The largest divisor of N that leaves `SHORT` rows or more, so that nothing is copied."""
+def _num_blocks(design, least):
+    """The largest divisor of N that leaves `least` rows or more, so that nothing is copied."""
     rows = design.num_rows
-    return max(d for d in range(1, 1025) if rows % d == 0 and (d == 1 or rows // d >= SHORT))
+    return max(d for d in range(1, 1025) if rows % d == 0 and (d == 1 or rows // d >= least))
 
 
 def _log_prior(design, w):
