@@ -40,7 +40,9 @@ class Design(NamedTuple):
 
     @property
     def num_sampled(self) -> int:
-        """Rows that the curvature is taken from."""
+        """Rows that the curvature is taken from: all, where the likelihood holds numbers of its own for each row."""
+        if any(jnp.ndim(leaf) for leaf in jax.tree.leaves(self.model.likelihood)):
+            return self.num_rows
         size = jax.tree.leaves(self.like)[0].shape[0] if not self.has_bias else self.like["weight"].shape[0] + 1
         return min(self.num_rows, max(FEWEST_SAMPLED, SAMPLED_PER_COEFFICIENT * size))
 

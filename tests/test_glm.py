@@ -162,6 +162,16 @@ def test_the_mode_does_not_depend_on_the_key_and_nothing_recompiles(many):
     assert run._cache_size() == 1
 
 
+def test_numbers_that_the_likelihood_holds_for_each_row_stay_with_their_rows(many):
+    x, eta, rng = many
+    scale = rng.uniform(0.5, 2.0, len(eta))
+    y = eta + scale * rng.standard_normal(len(eta))
+    posterior = glm(KEY, model(likelihoods.normal(scale), None, 6), Data(x, y))
+    design = np.column_stack([x, np.ones(len(eta))]) / scale[:, None]
+    ours = np.append(posterior.draws["weight"][0], posterior.draws["bias"][0])
+    np.testing.assert_allclose(ours, np.linalg.lstsq(design, y / scale, rcond=None)[0], rtol=1e-6, atol=1e-8)
+
+
 def test_a_network_that_is_not_linear_is_not_applicable():
     with pytest.raises(NotApplicable, match=r"glm needs a model of probjax\.linear"):
         glm(KEY, Model(*mlp([3, 2, 1]), prior=priors.normal(), likelihood=likelihoods.normal(1.0)), Data(X, ETA))
