@@ -73,6 +73,16 @@ def is_gaussian(prior: Prior) -> bool:
     return how is _flat_log_prob or (how is _log_prob and prior.log_prob.args[0].value[0] is real_line.NORMAL.log_prob)
 
 
+def has_kink(prior: Prior) -> bool:
+    """Whether log p has a kink, a pole or an atom (`laplace`, `horseshoe`, `spike_and_slab`, or a `joint` with one), so
+    that a mode need not be where the gradient vanishes."""
+    how = getattr(prior.log_prob, "func", None)
+    if how is _joint_log_prob:
+        return any(has_kink(part) for part in prior.log_prob.args[0].values())
+    rough = (real_line.LAPLACE.log_prob, _horseshoe_log_density, _spike_and_slab_log_density)
+    return how is _log_prob and prior.log_prob.args[0].value[0] in rough
+
+
 def laplace(loc: Any = 0.0, scale: Any = 1.0) -> Prior:
     """Independent double exponentials: log p = Σ −log 2b − |w − μ| / b (lasso: λ = σ²/b for the objective ½SSE +
     λ‖w‖₁). Its mode has exact zeros; the density has none, and neither has the posterior: there is no atom at 0.

@@ -177,6 +177,14 @@ def test_a_network_that_is_not_linear_is_not_applicable():
         glm(KEY, Model(*mlp([3, 2, 1]), prior=priors.normal(), likelihood=likelihoods.normal(1.0)), Data(X, ETA))
 
 
+@pytest.mark.parametrize(
+    "prior", [priors.laplace(), priors.horseshoe(), priors.joint(weight=priors.laplace(), bias=priors.flat())]
+)
+def test_a_prior_with_a_kink_is_not_applicable(prior):
+    with pytest.raises(NotApplicable, match="a prior whose mode is where the gradient vanishes"):
+        glm(KEY, model(likelihoods.normal(1.0), prior), Data(X, ETA))
+
+
 def test_overshooting_steps_are_cut_back():
     # from 0 the first Newton step of this Poisson model is far too long: its mean would be e¹⁰⁰⁰
     x, y = np.ones((3, 1)), np.array([1000.0, 1001.0, 1002.0])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from probjax import design, newton
+from probjax import design, newton, priors
 from probjax.networks import is_linear
 from probjax.types import Data, Model, NotApplicable, Posterior
 from probjax.validation import check_inputs, require_counts
@@ -36,7 +36,7 @@ def glm(key: Array, model: Model, data: Data, *, max_steps: int = 100, tolerance
         neither data nor prior determine: the answer is one of many), `unbounded` (see below), `converged`.
 
     Raises:
-        NotApplicable: the network is not `linear`.
+        NotApplicable: the network is not `linear`, or the prior has a kink, as the Laplace has.
         ValueError: the log joint has no maximum (separated classes under a flat prior, say). Inside jit, where nothing
             can be raised, `unbounded` is true and `converged` false.
 
@@ -50,6 +50,8 @@ def glm(key: Array, model: Model, data: Data, *, max_steps: int = 100, tolerance
     require_counts("glm", max_steps=(max_steps, 1))
     if not is_linear(model):
         raise NotApplicable("glm needs a model of probjax.linear: f must be linear in the parameters")
+    if priors.has_kink(model.prior):
+        raise NotApplicable("glm needs a prior whose mode is where the gradient vanishes: normal, student_t or flat")
     posterior, direction = _fit(key, model, data, max_steps, tolerance)
     _raise_if_seen(posterior.info["unbounded"], direction, model, data)
     return posterior
