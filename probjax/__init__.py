@@ -4,7 +4,7 @@ from probjax import information, likelihoods, losses, networks, optimize, priors
 from probjax.axis import over_leading_axis
 from probjax.density import log_joint, log_likelihood, log_prior, target
 from probjax.heads import columns, location_and_scale, with_cutpoints, with_learnt, with_learnt_scale
-from probjax.inference import dropout, ensemble, full_rank, glm, laplace, map_estimate, mean_field, nuts
+from probjax.inference import dropout, ensemble, full_rank, glm, glm_path, laplace, map_estimate, mean_field, nuts
 from probjax.networks import from_linen, from_nnx, linear, mlp
 from probjax.numpyro_adapter import target_from_numpyro
 from probjax.predictive import joint_log_predictive, log_predictive, predict, predictive_mean, predictive_sd
@@ -31,6 +31,7 @@ __all__ = [
     "from_nnx",
     "full_rank",
     "glm",
+    "glm_path",
     "information",
     "joint_log_predictive",
     "laplace",

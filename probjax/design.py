@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from probjax import likelihoods, priors
+from probjax.proximal import Kinks, Quadratic
 from probjax.types import Data, Model, Params
 from probjax.validation import num_data
 
@@ -65,26 +66,33 @@ def predictor(design: Design, x: Array, w: Array) -> Array:
 
 
 def objective(design: Design, w: Array) -> Array:
-    """−log p(y, params | x), nats."""
+    """−log p(y, params | x), nats, less the prior's kinks if it has any."""
     log_probs = design.model.likelihood.log_prob(design.data.y, predictor(design, design.data.x, w))
-    return -jnp.sum(log_probs) - _log_prior(design, w)
+    return -jnp.sum(log_probs) - log_prior(design, w)
+
+
+def kinks(design: Design, dtype) -> Kinks:
+    """Σ rate |w − centre| of the prior."""
+    like = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), design.like)
+    centre, rate = priors.kinks(design.model.prior, like)
+    return Kinks(stack(centre), stack(rate))
 
 
 def gradient(design: Design, w: Array) -> Array:
     """∇ of `objective`: one pass over the rows."""
     x = design.data.x
     # once, not anew for each column of x that it is multiplied with
-    score = jax.lax.optimization_barrier(_score(design, design.data.y, predictor(design, x, w)))
+    slopes = jax.lax.optimization_barrier(score(design, design.data.y, predictor(design, x, w)))
     # in short sums first: the rounding of one long one would be multiplied by the squared condition number of x; and
     # not by lax.map: beside its loop XLA's CPU runtime (jaxlib 0.10.2) gave NaN in one compilation of six
     num = _num_blocks(design, SHORT if w.ndim == 1 else BLOCK)
-    blocks = x.reshape(num, -1, x.shape[1]), score.reshape(num, -1, *score.shape[1:])
+    blocks = x.reshape(num, -1, x.shape[1]), slopes.reshape(num, -1, *slopes.shape[1:])
     if w.ndim == 1:
         rows = jnp.sum(jnp.sum(blocks[0] * blocks[1][..., None], axis=1), axis=0)
     else:
         rows = jnp.sum(jnp.einsum("bnk,bnd->bkd", blocks[1], blocks[0]), axis=0).T
-    rows = jnp.concatenate([rows, jnp.sum(score, axis=0)[None]]) if design.has_bias else rows
-    return rows - jax.grad(lambda w: _log_prior(design, w))(w)
+    rows = jnp.concatenate([rows, jnp.sum(slopes, axis=0)[None]]) if design.has_bias else rows
+    return rows - jax.grad(lambda w: log_prior(design, w))(w)
 
 
 def _num_blocks(design, least):
@@ -93,19 +101,23 @@ def _num_blocks(design, least):
     return max(d for d in range(1, 1025) if rows % d == 0 and (d == 1 or rows // d >= least))
 
 
-def _log_prior(design, w):
-    return design.model.prior.log_prob(unstack(w, design.like))
+def log_prior(design: Design, w: Array) -> Array:
+    """log p(w), its kinks left out: the same term is added that `laplace` subtracts, so that none is left in the
+    gradient."""
+    value = design.model.prior.log_prob(unstack(w, design.like))
+    return value + kinks(design, w.dtype).penalty(w) if priors.has_kink(design.model.prior) else value
 
 
-def _score(design, y, f):
-    """−∂/∂f Σ log p(y | f)."""
+def score(design: Design, y: Array, f: Array) -> Array:
+    """−∂/∂f Σ log p(y | f), a row each."""
     return jax.grad(lambda f: -jnp.sum(design.model.likelihood.log_prob(y, f)))(f)
 
 
 def is_quadratic(design: Design) -> bool:
-    """Whether the log joint is quadratic in params: Gaussian noise of one known scale, a Gaussian or flat prior."""
+    """Whether the log joint is quadratic in params but for kinks: Gaussian noise of one known scale, a Gaussian, flat
+    or Laplace prior."""
     model = design.model
-    return likelihoods.is_homoscedastic(model.likelihood) and priors.is_gaussian(model.prior)
+    return likelihoods.is_homoscedastic(model.likelihood) and priors.is_gaussian(model.prior, but_for_kinks=True)
 
 
 def sample(key: Array, design: Design) -> Design:
@@ -138,14 +150,51 @@ def factorise(design: Design, sampled: Design, w: Array):
 def factorise_quadratic(design: Design, w: Array) -> Array:
     """R with RᵀR = H of a quadratic log joint, from the moments of all rows: one pass, and good enough to be corrected
     even at condition numbers of 1e8, where the solution of the normal equations itself would have no digits."""
+    return _scaled_root(_quadratic_curvature(design, w, moments(design)))
+
+
+def moments(design: Design) -> Array:
+    """XᵀX, the column of ones included where there is a bias: [P, P]."""
     x = design.data.x
-    moments = x.T @ x
-    if design.has_bias:
-        total = jnp.sum(x, axis=0)
-        moments = jnp.block([[moments, total[:, None]], [total[None], jnp.full((1, 1), len(x), x.dtype)]])
-    curvature = _curvature(design, design.data.y[:1], jnp.zeros(1, w.dtype))[0]
-    hessian = curvature * moments + jnp.diag(_prior_precision(design, w))
-    return _scaled_root(hessian)
+    products = x.T @ x
+    if not design.has_bias:
+        return products
+    total = jnp.sum(x, axis=0)
+    return jnp.block([[products, total[:, None]], [total[None], jnp.full((1, 1), len(x), x.dtype)]])
+
+
+def _quadratic_curvature(design, w, moments):
+    curved = _curvature(design, design.data.y[:1], jnp.zeros(1, w.dtype))[0]
+    return curved * moments + jnp.diag(_prior_precision(design, w))
+
+
+def products(design: Design, most: int) -> tuple[Array, Array] | None:
+    """XᵀX and Xᵀy of a quadratic log joint, which a path over hyperparameters shares; None where the log joint is not
+    quadratic, or there are more than `most` columns."""
+    x, y = design.data.x, design.data.y
+    if not is_quadratic(design) or x.shape[1] > most:
+        return None
+    cross = y @ x
+    return moments(design), jnp.concatenate([cross, jnp.sum(y)[None]]) if design.has_bias else cross
+
+
+def quadratic(design: Design, products: tuple[Array, Array] | None, dtype) -> Quadratic | None:
+    """A quadratic log joint as a quadratic, from its `products`."""
+    if products is None:
+        return None
+    origin = jnp.zeros(len(products[1]), dtype)
+    noise = _curvature(design, design.data.y[:1], jnp.zeros(1, dtype))[0]
+    slope = jax.grad(lambda w: -log_prior(design, w))(origin) - noise * products[1]
+    return Quadratic(slope, _quadratic_curvature(design, origin, products[0]))
+
+
+def curvature(design: Design, w: Array, columns: Array) -> Array:
+    """∇² of `objective` at w among some coordinates, [K, K], from all rows."""
+    x = design.data.x
+    weights = _curvature(design, design.data.y, predictor(design, x, w))
+    is_bias = columns == x.shape[1]
+    rows = jnp.where(is_bias, 1.0, jnp.take(x, columns, axis=1, mode="clip"))
+    return rows.T @ (rows * weights[:, None]) + jnp.diag(_prior_precision(design, w)[columns])
 
 
 def _scaled_root(matrix):
@@ -163,7 +212,7 @@ def _scaled_root(matrix):
 def _curvature(design, y, f):
     """−∂²/∂f² log p(y | f), [N]; never negative."""
     along = jnp.ones_like(f)
-    return jnp.maximum(jax.jvp(lambda f: _score(design, y, f), (f,), (along,))[1], 0.0)
+    return jnp.maximum(jax.jvp(lambda f: score(design, y, f), (f,), (along,))[1], 0.0)
 
 
 def _curvatures(design, y, f):
@@ -171,10 +220,20 @@ def _curvatures(design, y, f):
     return jax.hessian(lambda f: -design.model.likelihood.log_prob(y[None], f[None])[0])(f)
 
 
+def prior_slope(design: Design, w: Array) -> tuple[Array, Array]:
+    """−∇ log p(w), and the diagonal of −∇² log p(w), exact where the prior factorises; both without kinks."""
+    slope, curved = jax.jvp(jax.grad(lambda w: -log_prior(design, w)), (w,), (jnp.ones_like(w),))
+    return slope, jnp.maximum(curved, 0.0)
+
+
 def _prior_precision(design, w):
-    """The diagonal of −∇² log p(w), exact where the prior factorises."""
-    slope = jax.grad(lambda w: -_log_prior(design, w))
-    return jnp.maximum(jax.jvp(slope, (w,), (jnp.ones_like(w),))[1], 0.0)
+    return prior_slope(design, w)[1]
+
+
+def column_sums(design: Design) -> Array:
+    """Xᵀ1, the column of ones included where there is a bias."""
+    total = jnp.sum(design.data.x, axis=0)
+    return jnp.append(total, design.num_rows) if design.has_bias else total
 
 
 def _root(rows, weights, precision):

@@ -186,6 +186,9 @@ def _check_finite(name, tree):
         values = np.asarray(leaf)
         if not _is_numeric(values):
             raise ValueError(f"{name} has dtype {values.dtype}; expected numbers, so encode it first")
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(np.sum(values, dtype=float)):  # one pass, and nothing copied: the usual case
+                continue
         bad = ~np.isfinite(values.reshape(len(values), -1).astype(float)).all(axis=1)
         if bad.any():
             raise ValueError(

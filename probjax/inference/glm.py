@@ -1,7 +1,9 @@
-"""Generalised linear models: the mode by Newton's method, with curvature from a sample of rows where there are many."""
+"""Generalised linear models: the mode by Newton's method, with curvature from a sample of rows where there are many,
+and by proximal Newton where the prior has a kink."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -9,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from probjax import design, newton, priors
+from probjax import design, duality, newton, priors, proximal
 from probjax.networks import is_linear
 from probjax.types import Data, Model, NotApplicable, Posterior
 from probjax.validation import check_inputs, require_counts
 
+MOST_KEPT = 1024  # columns up to which a path shares XᵀX
 LOST = 1e-7  # of the curvature at 0: where less is left the maximum is at infinity
 
 
@@ -26,17 +29,24 @@ def glm(key: Array, model: Model, data: Data, *, max_steps: int = 100, tolerance
     quadratic log joint (Gaussian noise and prior) takes its curvature from all rows, once, and then corrects the
     rounding. The curvature is factorised by Cholesky where its smallest pivot allows, by QR where not.
 
+    Where the prior is `laplace` (the lasso, and its like for any likelihood) the mode has exact zeros: it is found by
+    proximal Newton steps on all rows, each solved by its active set.
+
     Args:
         key: for the rows that are drawn.
-        tolerance: converged when max|∇ log joint| / N is at most this. Default: 1e-9 in float64, 1e-5 in float32.
+        tolerance: converged when max|∇ log joint| / N, or the like for kinks, is at most this. Default: 1e-9 in
+            float64, 1e-5 in float32.
 
     Returns:
-        Posterior with S = 1; info: `grad_norm` (max norm, summed over rows), `objective` (−log joint, nats), `gap`
-        (½ ∇ᵀH⁻¹∇: the nats that another Newton step would gain), `num_steps`, `num_undetermined` (directions that
-        neither data nor prior determine: the answer is one of many), `unbounded` (see below), `converged`.
+        Posterior with S = 1; info: `grad_norm` (max norm, summed over rows; with kinks the distance of 0 from the
+        subdifferential, that is the violation of the Karush–Kuhn–Tucker conditions), `objective` (−log joint, nats),
+        `gap` (nats: ½ ∇ᵀH⁻¹∇, what another Newton step would gain; with kinks the duality gap, which no params can beat
+        this one by), `num_steps`, `num_undetermined` (directions that neither data nor prior determine: the answer is
+        one of many; not counted with kinks), `unbounded` (see below), `converged`.
 
     Raises:
-        NotApplicable: the network is not `linear`, or the prior has a kink, as the Laplace has.
+        NotApplicable: the network is not `linear`; the prior has a pole or an atom, as the horseshoe has; there are
+            kinks and several outputs, or kinks in the prior of the bias alone.
         ValueError: the log joint has no maximum (separated classes under a flat prior, say). Inside jit, where nothing
             can be raised, `unbounded` is true and `converged` false.
 
@@ -48,13 +58,68 @@ def glm(key: Array, model: Model, data: Data, *, max_steps: int = 100, tolerance
     """
     check_inputs(model, data)
     require_counts("glm", max_steps=(max_steps, 1))
-    if not is_linear(model):
-        raise NotApplicable("glm needs a model of probjax.linear: f must be linear in the parameters")
-    if priors.has_kink(model.prior):
-        raise NotApplicable("glm needs a prior whose mode is where the gradient vanishes: normal, student_t or flat")
+    check_applicable("glm", model)
     posterior, direction = _fit(key, model, data, max_steps, tolerance)
     _raise_if_seen(posterior.info["unbounded"], direction, model, data)
     return posterior
+
+
+def glm_path(
+    key: Array,
+    model_at: Callable[[Array], Model],
+    data: Data,
+    *,
+    values: Array,
+    max_steps: int = 100,
+    tolerance: float | None = None,
+) -> Posterior:
+    """The modes of `glm` for a sequence of hyperparameters, each started from the last one, in one compilation.
+
+    Args:
+        model_at: one of `values` -> a Model, traced: `lambda b: Model(*linear(3), prior=priors.joint(
+            weight=priors.laplace(0.0, b), bias=priors.flat()), likelihood=…)`.
+        values: [L], from the tightest prior to the widest, so that each start is near.
+
+    Returns:
+        Posterior with S = L, one mode a value; info as `glm`'s, each entry [L].
+
+    Raises:
+        ValueError: values is not an array of one axis, or not finite. NotApplicable: as `glm`, and for priors without
+            kinks: their modes are independent calls of `glm`, which compiles once for all of them.
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model_at = lambda b: Model(*linear(1), prior=priors.laplace(0.0, b), likelihood=likelihoods.normal(1.0))
+    >>> data = Data(jnp.ones((4, 1)), jnp.array([0.0, 1.0, 3.0, 0.0]))
+    >>> path = glm_path(jax.random.key(0), model_at, data, values=jnp.array([0.1, 1.0]))
+    >>> (path.draws["weight"] != 0).tolist()
+    [[False], [True]]
+    """
+    values = jnp.asarray(values, float)
+    if values.ndim != 1 or not values.size:
+        raise ValueError(f"glm_path: values has shape {values.shape} but must be [L], one hyperparameter each")
+    first = model_at(values[0])
+    check_inputs(first, data)
+    require_counts("glm_path", max_steps=(max_steps, 1))
+    check_applicable("glm_path", first)
+    if not priors.has_kink(first.prior):
+        raise NotApplicable("glm_path needs a prior with a kink (laplace); for smooth ones call glm for each value")
+    return _path(key, jax.vmap(model_at)(values), data, max_steps, tolerance)
+
+
+def check_applicable(name: str, model: Model) -> None:
+    """Raise `NotApplicable` where a mode by Newton's method has no meaning."""
+    if not is_linear(model):
+        raise NotApplicable(f"{name} needs a model of probjax.linear: f must be linear in the parameters")
+    if priors.has_pole(model.prior):
+        raise NotApplicable(f"{name} needs a prior whose mode means something: normal, student_t, laplace or flat")
+    if not priors.has_kink(model.prior):
+        return
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    if like["weight"].ndim != 1:
+        raise NotApplicable(f"{name} finds modes of priors with a kink (laplace) for one output only")
+    parts = getattr(model.prior.log_prob, "args", ((),))[0]
+    if isinstance(parts, dict) and not priors.has_kink(parts["weight"]):
+        raise NotApplicable(f"{name}: the bias has a prior with a kink and the weights have none; give it another")
 
 
 @partial(jax.jit, static_argnames="max_steps")
@@ -63,14 +128,23 @@ def _fit(key, model, data, max_steps, tolerance):
     alone can raise, costs one compilation for all data of one shape."""
     # from 0, where no f is saturated: the mode of a concave log joint does not depend on the start
     start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(model.init, key))
-    whole = design.Design(model, data, start)
+    whole, origin = design.Design(model, data, start), design.stack(start)
+    if tolerance is None:
+        tolerance = 1e-9 if origin.dtype == jnp.float64 else 1e-5
+    bound = tolerance * whole.num_rows
+    if priors.has_kink(model.prior):
+        w, info = _kinked(whole, origin, design.products(whole, proximal.SETS[0]), max_steps, bound)
+        direction = origin
+    else:
+        w, info, direction = _smooth(key, whole, origin, max_steps, bound)
+    return Posterior(jax.tree.map(lambda leaf: leaf[None], design.unstack(w, start)), info), direction
+
+
+def _smooth(key, whole, origin, max_steps, bound):
     sampled = design.sample(key, whole)
     quadratic = sampled is not whole and design.is_quadratic(whole)
     factorise = lambda w: design.factorise_quadratic(whole, w) if quadratic else design.factorise(whole, sampled, w)
-    origin = design.stack(start)
     first = factorise(origin)
-    if tolerance is None:
-        tolerance = 1e-9 if origin.dtype == jnp.float64 else 1e-5
     state = newton.minimise(
         lambda w: design.gradient(whole, w),
         factorise,
@@ -79,23 +153,62 @@ def _fit(key, model, data, max_steps, tolerance):
         first,
         kind="constant" if quadratic else "exact" if sampled is whole and origin.ndim == 1 else "rough",
         max_steps=max_steps,
-        tolerance=tolerance * whole.num_rows,
+        tolerance=bound,
     )
     unbounded, direction = jnp.asarray(False), origin
-    if model.prior.sample is None and not design.is_quadratic(whole):
+    if whole.model.prior.sample is None and not design.is_quadratic(whole):
         kept, direction = design.curvature_kept(first, state.factor, state.w)
         unbounded = ~(kept > LOST)
     grad_norm = jnp.max(jnp.abs(state.grad))
-    info = {
+    gap = 0.5 * jnp.vdot(state.grad, design.solve(state.factor, state.grad))
+    undetermined = design.undetermined(state.factor)
+    objective = design.objective(whole, state.w)
+    return state.w, _report(state, grad_norm, objective, gap, undetermined, unbounded, bound), direction
+
+
+def _kinked(whole, start, products, max_steps, bound):
+    smooth = proximal.Smooth(
+        lambda w: design.objective(whole, w),
+        lambda w: design.gradient(whole, w),
+        lambda w, columns: design.curvature(whole, w, columns),
+        design.is_quadratic(whole),
+        design.quadratic(whole, products, start.dtype),
+    )
+    kinks = design.kinks(whole, start.dtype)
+    state = proximal.minimise(smooth, kinks, start, max_steps=max_steps, tolerance=bound)
+    objective = design.objective(whole, state.w) + kinks.penalty(state.w)
+    gap = duality.gap(whole, state.w, state.grad, kinks)
+    return state.w, _report(state, state.violation, objective, gap, jnp.asarray(0), jnp.asarray(False), bound)
+
+
+def _report(state, grad_norm, objective, gap, undetermined, unbounded, bound):
+    return {
         "grad_norm": grad_norm,
-        "objective": design.objective(whole, state.w),
-        "gap": 0.5 * jnp.vdot(state.grad, design.solve(state.factor, state.grad)),
+        "objective": objective,
+        "gap": gap,
         "num_steps": state.num_steps,
-        "num_undetermined": design.undetermined(state.factor),
+        "num_undetermined": undetermined,
         "unbounded": unbounded,
-        "converged": (grad_norm <= tolerance * whole.num_rows) & ~unbounded,
+        "converged": (grad_norm <= bound) & ~unbounded,
     }
-    return Posterior(jax.tree.map(lambda leaf: leaf[None], design.unstack(state.w, start)), info), direction
+
+
+@partial(jax.jit, static_argnames="max_steps")
+def _path(key, models, data, max_steps, tolerance):
+    at = lambda model: jax.tree.map(lambda leaf: leaf[0], model)
+    start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(at(models).init, key))
+    origin = design.stack(start)
+    if tolerance is None:
+        tolerance = 1e-9 if origin.dtype == jnp.float64 else 1e-5
+    products = design.products(design.Design(at(models), data, start), MOST_KEPT)
+
+    def step(w, model):
+        whole = design.Design(model, data, start)
+        w, info = _kinked(whole, w, products, max_steps, tolerance * whole.num_rows)
+        return w, (w, info)
+
+    ws, info = jax.lax.scan(step, origin, models)[1]
+    return Posterior(jax.vmap(lambda w: design.unstack(w, start))(ws), info)
 
 
 def _raise_if_seen(unbounded, direction, model, data):
