@@ -7,7 +7,6 @@ index), where it is Gaussian. The predictive sd of y is √(sd[f]² + noise²), 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import output
 from probjax import Data, Model, dropout, ensemble, laplace, mean_field, nuts, over_leading_axis, predict
 from verification.exact.network import one_unit_network
 from verification.problems._parts import with_ones
@@ -102,40 +102,29 @@ def sd_of_function(case: Case, method: Callable, key: jax.Array) -> np.ndarray:
 
 def print_table(cases: list[Case], found: dict[tuple[str, str], np.ndarray]) -> None:
     """sd[f] at five inputs as a ratio to the exact one, and the ratio of predictive sds of y over the whole line."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="sd of f(x): exact value, then method / exact (± half-range over keys)", title_justify="left")
-    for column in (
+    columns = [
         "problem",
         "method",
         *(f"{p:.0%} of range" for p in (0, 0.25, 0.5, 0.75, 1)),
         "sd of y, min to max ratio",
-    ):
-        table.add_column(column, no_wrap=column != "problem")
+    ]
+    rows = []
     for case in cases:
         at = np.linspace(0, len(case.grid) - 1, 5).astype(int)
-        table.add_row(case.title, "exact", *(f"{case.exact[i]:.3f} at {case.grid[i]:g}" for i in at), "")
+        rows.append([case.title, "exact", *(f"{case.exact[i]:.3f} at {case.grid[i]:g}" for i in at), ""])
         for name in METHODS:
             sd = found[case.title, name]
             ratio = np.sqrt((sd**2).mean(0)) / case.exact
             half = np.ptp(sd, axis=0) / 2 / case.exact
             of_y = np.sqrt((sd**2).mean(0) + case.noise**2) / np.sqrt(case.exact**2 + case.noise**2)
-            table.add_row(
-                "", name, *(f"{ratio[i]:.2f} ± {half[i]:.2f}" for i in at), f"{of_y.min():.2f} to {of_y.max():.2f}"
-            )
-        table.add_section()
-    Console(width=140).print(table)
+            shown = (f"{ratio[i]:.2f} ± {half[i]:.2f}" for i in at)
+            rows.append(["", name, *shown, f"{of_y.min():.2f} to {of_y.max():.2f}"])
+    output.table("sd of f(x): exact value, then method / exact (± half-range over keys)", columns, rows)
 
 
 def save_figure(cases: list[Case], found: dict[tuple[str, str], np.ndarray], path: Path) -> None:
     """One panel a problem: exact sd in black, methods in colour."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, len(cases), figsize=(11, 4.2), layout="constrained")
+    figure, axes = output.panels(len(cases), height=4.2, width=5.5)
     for ax, case in zip(axes, cases):
         ax.plot(case.grid, case.exact, color="black", lw=4, alpha=0.85, label="exact posterior")
         for name in METHODS:
@@ -153,13 +142,10 @@ def save_figure(cases: list[Case], found: dict[tuple[str, str], np.ndarray], pat
         ax.set(
             title=case.title, xlabel=case.label, xlim=(case.grid[0], case.grid[-1]), ylim=(-0.02, None)
         )  # an ensemble lies at 0
-        ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(axis="x", pad=9)
     axes[0].set_ylabel("sd of f(x)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
-    plt.close(figure)
+    output.save(figure, path)
 
 
 def main(out: Path = Path("figures"), seed: int = SEED) -> Path:
@@ -175,13 +161,8 @@ def main(out: Path = Path("figures"), seed: int = SEED) -> Path:
     print_table(cases, found)
     path = out / "dropout_vs_posterior.png"
     save_figure(cases, found, path)
-    print(f"figure: {path}")
     return path
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--out", type=Path, default=Path("figures"), help="folder of the figure (default: figures)")
-    arguments.add_argument("--seed", type=int, default=SEED)
-    options = arguments.parse_args()
-    main(options.out, options.seed)
+    output.command(main, __doc__, SEED)

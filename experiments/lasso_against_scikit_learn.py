@@ -31,7 +31,12 @@ class Case(NamedTuple):
     path_end: float
 
 
-CASES = (Case(100_000, 50, 0.1, 1e-3), Case(2000, 200, 0.1, 1e-3), Case(1000, 500, 0.05, 1e-2), Case(500, 2000, 0.2, 0.1))
+CASES = (
+    Case(100_000, 50, 0.1, 1e-3),
+    Case(2000, 200, 0.1, 1e-3),
+    Case(1000, 500, 0.05, 1e-2),
+    Case(500, 2000, 0.2, 0.1),
+)
 
 
 def data_of(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:

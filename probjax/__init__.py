@@ -3,6 +3,7 @@
 from probjax import information, likelihoods, losses, networks, optimize, priors, regularisers, special
 from probjax.axis import over_leading_axis
 from probjax.density import log_joint, log_likelihood, log_prior, target
+from probjax.evidence import empirical_bayes, log_evidence
 from probjax.heads import columns, location_and_scale, with_cutpoints, with_learnt, with_learnt_scale
 from probjax.inference import dropout, ensemble, full_rank, glm, glm_path, laplace, map_estimate, mean_field, nuts
 from probjax.networks import from_linen, from_nnx, linear, mlp
@@ -26,6 +27,7 @@ __all__ = [
     "check_inputs",
     "columns",
     "dropout",
+    "empirical_bayes",
     "ensemble",
     "from_linen",
     "from_nnx",
@@ -38,6 +40,7 @@ __all__ = [
     "likelihoods",
     "linear",
     "location_and_scale",
+    "log_evidence",
     "log_joint",
     "log_likelihood",
     "log_predictive",

@@ -37,7 +37,9 @@ def gap(design: Design, w: Array, gradient: Array, kinks: Kinks) -> Array:
     theta, along = shrink * theta, shrink * along
     conjugate = _least(design, f, theta)
     loss = -design.model.likelihood.log_prob(design.data.y, f)
-    primal_less_dual = jnp.sum(loss - conjugate) + kinks.penalty(w) - jnp.sum(jnp.where(kinked, along * kinks.centre, 0.0))
+    primal_less_dual = (
+        jnp.sum(loss - conjugate) + kinks.penalty(w) - jnp.sum(jnp.where(kinked, along * kinks.centre, 0.0))
+    )
     if not has_bias:
         return primal_less_dual
     # ψ(b) − min over b of ψ(b) + b 1ᵀθ, ψ quadratic with that slope and precision at b

@@ -44,9 +44,9 @@ def test_the_mode_meets_the_optimality_conditions_and_has_exact_zeros(name, bias
     posterior = glm(KEY, this, data)
     w = stacked(posterior)
     assert posterior.info["converged"] and 0 < (w[:-1] == 0).sum() < 12
-    smooth = lambda p: jnp.sum(likelihood.log_prob(y, X @ p[:-1] + p[-1])) + this.prior.log_prob.args[0][
-        "bias"
-    ].log_prob(p[-1])
+    smooth = lambda p: (
+        jnp.sum(likelihood.log_prob(y, X @ p[:-1] + p[-1])) + this.prior.log_prob.args[0]["bias"].log_prob(p[-1])
+    )
     slope = -np.asarray(jax.grad(smooth)(jnp.asarray(w)))
     assert abs(slope[-1]) < 1e-7
     off = w[:-1] != 0

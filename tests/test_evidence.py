@@ -1,0 +1,91 @@
+"""The evidence of the linear model: the Gaussian density of y itself, and where it is largest."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+from probjax import Data, Model, NotApplicable, empirical_bayes, laplace, likelihoods, linear, log_evidence, mlp, priors
+
+RNG = np.random.default_rng(5)
+X = RNG.standard_normal((40, 4))
+Y = X @ [1.0, 0.0, -0.5, 2.0] + 0.3 + 0.6 * RNG.standard_normal(40)
+
+
+def model(tau=1.3, sigma=0.6, num_inputs=4, bias_scale=2.0):
+    prior = priors.joint(weight=priors.normal(0.2, tau), bias=priors.normal(-0.1, bias_scale))
+    return Model(*linear(num_inputs), prior=prior, likelihood=likelihoods.normal(sigma))
+
+
+def density_of_y(x, y, tau, sigma):
+    covariance = sigma**2 * np.eye(len(y)) + tau**2 * x @ x.T + 4.0
+    return stats.multivariate_normal(x.sum(1) * 0.2 - 0.1, covariance).logpdf(y)
+
+
+@pytest.mark.parametrize("rows", [3, 5, 40], ids=["N < P", "N = P", "N > P"])
+def test_the_evidence_is_the_density_of_y(rows):
+    ours = float(log_evidence(model(), Data(X[:rows], Y[:rows])))
+    assert ours == pytest.approx(density_of_y(X[:rows], Y[:rows], 1.3, 0.6), rel=1e-12)
+
+
+def test_laplace_finds_the_same():
+    info = laplace(jax.random.key(0), model(), Data(X, Y), num_draws=1).info
+    assert float(info["log_evidence"]) == pytest.approx(float(log_evidence(model(), Data(X, Y))), abs=1e-9)
+
+
+def test_a_good_fit_keeps_its_digits():
+    y = X @ [1.0, 0.0, -0.5, 2.0]
+    ours = float(log_evidence(model(1e3, 1e-6, bias_scale=2.0), Data(X, y)))
+    import mpmath
+
+    with mpmath.workdps(60):
+        a = np.column_stack([X * 1e3, 2.0 * np.ones(40)]) / 1e-6
+        matrix = mpmath.matrix(a)
+        inner = mpmath.eye(5) + matrix.T * matrix
+        r = mpmath.matrix((y - X.sum(1) * 0.2 + 0.1) / 1e-6)
+        cross = matrix.T * r
+        square = (r.T * r)[0] - (cross.T * mpmath.lu_solve(inner, cross))[0]
+        exact = -40 * mpmath.log(mpmath.sqrt(2 * mpmath.pi) * mpmath.mpf(1e-6)) - mpmath.log(mpmath.det(inner)) / 2
+        exact -= square / 2
+    assert ours == pytest.approx(float(exact), rel=1e-8)
+
+
+def test_the_maximum_is_that_of_scipy():
+    build = lambda hyper: model(hyper["tau"], hyper["sigma"])
+    hyper, info = empirical_bayes(build, Data(X, Y), {"tau": 1.0, "sigma": 1.0})
+    assert info["converged"] and not info["vanishing"]
+    negative = lambda logs: -density_of_y(X, Y, *np.exp(logs))
+    best = optimize.minimize(negative, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13})
+    np.testing.assert_allclose([hyper["tau"], hyper["sigma"]], np.exp(best.x), rtol=1e-6)
+    assert float(info["log_evidence"]) == pytest.approx(-best.fun, abs=1e-9)
+
+
+def test_data_without_signal_say_that_the_scale_vanishes():
+    y = np.tile([1.0, -1.0], 20)
+    x = np.repeat(np.tile([1.0, -1.0], 10), 2)[:, None]  # orthogonal to y
+    build = lambda tau: Model(*linear(1, bias=False), prior=priors.normal(0.0, tau), likelihood=likelihoods.normal(1.0))
+    tau, info = empirical_bayes(build, Data(x, y), 1.0)
+    assert float(tau) < 1e-3 and not info["converged"] and info["vanishing"]
+
+
+def test_what_has_no_evidence_says_so():
+    flat = Model(
+        *linear(4), prior=priors.joint(weight=priors.normal(), bias=priors.flat()), likelihood=likelihoods.normal(1.0)
+    )
+    with pytest.raises(ValueError, match="improper prior has no evidence"):
+        log_evidence(flat, Data(X, Y))
+    with pytest.raises(NotApplicable, match="with normal noise of one known scale"):
+        log_evidence(Model(*linear(4), prior=priors.normal(), likelihood=likelihoods.poisson()), Data(X, np.ones(40)))
+    with pytest.raises(NotApplicable, match=r"a model of probjax\.linear"):
+        log_evidence(Model(*mlp([4, 2, 1]), prior=priors.normal(), likelihood=likelihoods.normal(1.0)), Data(X, Y))
+    with pytest.raises(NotApplicable, match=r"priors\.normal"):
+        log_evidence(Model(*linear(4), prior=priors.laplace(), likelihood=likelihoods.normal(1.0)), Data(X, Y))
+    with pytest.raises(ValueError, match="every hyperparameter must be positive"):
+        empirical_bayes(lambda tau: model(tau), Data(X, Y), 0.0)
+
+
+def test_nothing_recompiles_for_other_hyperparameters():
+    run = jax.jit(lambda tau: log_evidence(model(tau), Data(X, Y)))
+    assert run(1.0) != run(2.0) and run._cache_size() == 1
+    assert jnp.isfinite(jax.grad(run)(1.0))
