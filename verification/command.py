@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 from verification.page import markdown
-from verification.report import RATES, Outcome, complaints, summary
+from verification.report import RATES, Outcome, complaints, stored_summary, summary, write_whole
 from verification.types import Verdict
 from verification.work import Task
 
 PLAIN_WIDTH = 150  # of tables that go into a file or a pipe
-RESERVED = ("claims", "mutants", "score", "doctor")
+RESERVED = ("mutants", "score", "doctor")
+COMMANDS = ("controls", "claims")
 EPILOG = """exit status: 0 when every fail is expected (a theorem's number or a recorded finding, matched within the
 margins) and at most 2% of applicable cells are unresolved (none with --quick or --method); 1 otherwise; 2 for bad
 usage; 130 after Ctrl-C (finished cells are kept and the same command resumes)."""
@@ -34,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
         "methods",
         nargs="*",
         metavar="METHOD",
-        help="which methods (default: all); or `controls`: measure the suite's own error rates",
+        help="which methods (default: all); or `controls`: measure the suite's own error rates; or `claims [ID …]`: "
+        "execute the ledger of statements on losses, priors, evidence and information",
     )
     p.add_argument("--quick", action="store_true", help="three small problems")
     p.add_argument("--full", action="store_true", help="four times the replications, tolerances halved")
@@ -77,6 +79,10 @@ def main(argv: list[str] | None = None) -> int:
         if options.list:
             return _list(console, options)
         _check_numbers(options)
+        if options.methods[:1] == ["claims"]:
+            from verification.claims.command import run as run_claims
+
+            return run_claims(console, _claims(options), Path(options.out), options.seed, options.jobs)
         if options.methods == ["controls"]:
             from verification.problems import CORE
             from verification.rates import measure
@@ -85,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
             drawable = [name for name in _problems(options) if name in CORE]  # ported posteriors have no exact draws
             return measure(console, drawable, options.runs, options.seed, options.jobs, path)
         tasks, methods, problems = _tasks(options)
-    except KeyboardInterrupt:  # of `controls`, which keeps nothing unfinished
+    except KeyboardInterrupt:  # of `controls` or `claims`, which keep nothing unfinished
         return 130
     except UsageError as error:
         Console(stderr=True).print(f"[bold]usage:[/] {error}", highlight=False, soft_wrap=True)
@@ -103,14 +109,30 @@ def _check_numbers(options) -> None:
         raise UsageError(f"--out: {options.out} is a file; pass a folder, which is made if it does not exist")
 
 
+def _claims(options) -> list[str]:
+    """The ids to run, in the ledger's order."""
+    from verification.claims import BY_ID
+
+    others = {"--quick": options.quick, "--full": options.full, "--record": options.record, "--problem": options.problem,
+              "--method": options.method, "--posteriordb": options.posteriordb}  # fmt: skip
+    for name, value in others.items():
+        if value:
+            raise UsageError(f"claims takes no {name}: its options are --out, --seed and --jobs")
+    wanted = [name.upper() for name in options.methods[1:]] or list(BY_ID)
+    for name in wanted:
+        if name not in BY_ID:
+            raise UsageError(_unknown("claim", name, BY_ID))
+    return [name for name in BY_ID if name in wanted]
+
+
 def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
     from verification.methods import METHODS, load_method
     from verification.problems import CORE
 
     for name in options.methods:
-        if name in RESERVED or name == "controls":
+        if name in RESERVED or name in COMMANDS:
             raise UsageError(
-                f"`{name}` is a command of its own{'' if name == 'controls' else ', reserved for a later version'}; "
+                f"`{name}` is a command of its own{'' if name in COMMANDS else ', reserved for a later version'}; "
                 "it takes no METHODs beside it"
             )
         if name not in METHODS:
@@ -211,13 +233,9 @@ def _gather(options, tasks, results, methods, problems, seconds) -> Outcome:
 
 
 def _write_files(out: Path, outcome: Outcome, status: int) -> None:
-    for name, text in (
-        ("summary.json", json.dumps(summary(outcome, status), indent=1)),
-        ("report.md", markdown(outcome, status)),
-    ):
-        temporary = out / (name + ".tmp")
-        temporary.write_text(text)
-        temporary.replace(out / name)
+    claims = {key: value for key, value in stored_summary(out).items() if key == "claims"}  # another command's
+    write_whole(out / "summary.json", json.dumps({**summary(outcome, status), **claims}, indent=1))
+    write_whole(out / "report.md", markdown(outcome, status))
 
 
 def _print_end(console, outcome, out, status) -> None:
@@ -238,6 +256,10 @@ def _list(console, options) -> int:
     console.print("methods: " + ", ".join(METHODS), highlight=False)
     for name in CORE:
         console.print(f"problem: {name}{' (quick)' if name in QUICK else ''}", highlight=False)
+    from verification.claims import LEDGER
+
+    for claim in LEDGER:
+        console.print(f"claim: {claim.id:3} {claim.statement}", highlight=False)
     if options.posteriordb is not None:
         from verification.posteriordb import names
 

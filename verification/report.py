@@ -169,6 +169,21 @@ def summary(outcome: Outcome, status: int) -> dict[str, Any]:
     }
 
 
+def stored_summary(out: Path) -> dict[str, Any]:
+    """What summary.json holds already; empty where there is none, or none that can be read."""
+    try:
+        return json.loads((out / "summary.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
 def _plain(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
