@@ -74,7 +74,9 @@ not_callable = 3
     [
         (["nutz"], "no method named 'nutz'; did you mean nuts?"),
         (["--problem", "liner"], "no problem named 'liner'; did you mean linear?"),
-        (["claims"], "`claims` is a command of its own, reserved for a later version"),
+        (["mutants"], "`mutants` is a command of its own, reserved for a later version"),
+        (["claims", "A99"], "no claim named 'A99'; did you mean A9?"),
+        (["claims", "--quick"], "claims takes no --quick: its options are --out, --seed and --jobs"),
         (["laplace", "controls"], "`controls` is a command of its own"),
         (["--method", "my_file"], "--method is 'my_file' but should read file:function or package"),
         (

@@ -1,4 +1,4 @@
-"""Modes under Laplace priors: exact zeros, optimality conditions, a gap that bounds, paths that are their single fits."""
+"""Modes under Laplace priors: exact zeros, optimality, a gap that bounds, paths that are their single fits."""
 
 import jax
 import jax.numpy as jnp

@@ -106,3 +106,12 @@ def test_the_divergence_of_gaussians_is_the_integral():
         integrand = lambda y, p=p, q=q: p.pdf(y) * (p.logpdf(y) - q.logpdf(y))
         numeric = integrate.quad(integrand, -12, 12, epsabs=1e-14, limit=200)[0]
         assert float(information.kl_normal(*parameters)) == pytest.approx(numeric, rel=1e-9, abs=1e-14)
+
+
+def test_gradients_are_finite_where_neither_has_mass():
+    p, q = jnp.array([0.5, 0.5, 0.0]), jnp.array([0.25, 0.75, 0.0])
+    np.testing.assert_allclose(jax.grad(lambda q: information.cross_entropy(p, q))(q), [-2.0, -2 / 3, 0.0], rtol=1e-15)
+    for slope in (jax.grad(information.kl)(p, q), jax.grad(information.kl, argnums=1)(p, q)):
+        assert np.isfinite(slope).all()
+    towards = jax.grad(lambda p: information.cross_entropy(p, jnp.array([0.5, 0.5])))(jnp.array([1.0, 0.0]))
+    np.testing.assert_allclose(towards, np.log([2.0, 2.0]), rtol=1e-15)

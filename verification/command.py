@@ -113,8 +113,14 @@ def _claims(options) -> list[str]:
     """The ids to run, in the ledger's order."""
     from verification.claims import BY_ID
 
-    others = {"--quick": options.quick, "--full": options.full, "--record": options.record, "--problem": options.problem,
-              "--method": options.method, "--posteriordb": options.posteriordb}  # fmt: skip
+    others = {
+        "--quick": options.quick,
+        "--full": options.full,
+        "--record": options.record,
+        "--problem": options.problem,
+        "--method": options.method,
+        "--posteriordb": options.posteriordb,
+    }
     for name, value in others.items():
         if value:
             raise UsageError(f"claims takes no {name}: its options are --out, --seed and --jobs")
@@ -226,10 +232,19 @@ def _gather(options, tasks, results, methods, problems, seconds) -> Outcome:
         reports[task.problem, task.method] = result["report"]
     strict = options.quick or bool(options.method)
     return Outcome(
-        methods=methods, problems=problems, verdicts=verdicts, timings=timings, reports=reports, controls=controls,
-        certificates=certificates, unfinished=len(tasks) - len(results), max_unresolved=0.0 if strict else 0.02,
-        seconds=seconds, seed=options.seed, level="full" if options.full or options.record else "default",
-    )  # fmt: skip
+        methods=methods,
+        problems=problems,
+        verdicts=verdicts,
+        timings=timings,
+        reports=reports,
+        controls=controls,
+        certificates=certificates,
+        unfinished=len(tasks) - len(results),
+        max_unresolved=0.0 if strict else 0.02,
+        seconds=seconds,
+        seed=options.seed,
+        level="full" if options.full or options.record else "default",
+    )
 
 
 def _write_files(out: Path, outcome: Outcome, status: int) -> None:

@@ -43,15 +43,23 @@ def binary_cross_entropy_is_bernoulli(rng) -> Finding:
     return Finding(
         [
             Measurement(STATED, "loss over SciPy's log σ − 1, logits to ±1e4", off(losses.binary_cross_entropy), 1e-12),
-            Measurement(STATED, "coefficients less those of scikit-learn run to 1e-12",
-                        gap(w, [*peer.coef_[0], *peer.intercept_]), 1e-8),
-            Measurement(STATED, "the listing's printed log loss less the least one (its solver stopped early)",
-                        unfinished, 0.5 * 3 * 1e-4**2 / 0.1),
+            Measurement(
+                STATED,
+                "coefficients less those of scikit-learn run to 1e-12",
+                gap(w, [*peer.coef_[0], *peer.intercept_]),
+                1e-8,
+            ),
+            Measurement(
+                STATED,
+                "the listing's printed log loss less the least one (its solver stopped early)",
+                unfinished,
+                0.5 * 3 * 1e-4**2 / 0.1,
+            ),
             Measurement(STATED, "the same, not below 0", unfinished, 0.0, at_least=True),
             Measurement(CONTROL, "loss of clipped probabilities over the exact one − 1", off(clipped), 1e-12),
         ],
         draw,
-    )  # fmt: skip
+    )
 
 
 def softmax_cross_entropy_is_categorical(rng) -> Finding:
@@ -76,14 +84,24 @@ def softmax_cross_entropy_is_categorical(rng) -> Finding:
 
     return Finding(
         [
-            Measurement(STATED, "loss less SciPy's, per size of logits", off(losses.softmax_cross_entropy(labels, logits)), 1e-12),
+            Measurement(
+                STATED,
+                "loss less SciPy's, per size of logits",
+                off(losses.softmax_cross_entropy(labels, logits)),
+                1e-12,
+            ),
             Measurement(STATED, "optax less SciPy's, likewise", off(theirs), 1e-12),
             Measurement(STATED, "printed figure of the listing", abs(ce - listed["ce"]), 1e-15),
-            Measurement(STATED, "its probabilities", gap(likelihoods.categorical().mean(jnp.asarray(z))[0], listed["first"]), 1e-15),
+            Measurement(
+                STATED,
+                "its probabilities",
+                gap(likelihoods.categorical().mean(jnp.asarray(z))[0], listed["first"]),
+                1e-15,
+            ),
             Measurement(CONTROL, "−f_y, unnormalised, less SciPy's", off(-logits[np.arange(200), labels]), 1e-12),
         ],
         draw,
-    )  # fmt: skip
+    )
 
 
 def ordinal_probabilities(rng) -> Finding:
@@ -151,14 +169,21 @@ def squared_error_on_labels(rng) -> Finding:
 
     return Finding(
         [
-            Measurement(UNDER, "variance ratio at slope 2, unsaturated model", ratio(2.0, brier, bce), 1.05, at_least=True),
-            Measurement(UNDER, "|gradient| of BCE over squared error's at logit −20, y = 1",
-                        slope(losses.binary_cross_entropy, -20.0) / slope(brier_loss, -20.0), 1e6, at_least=True),
+            Measurement(
+                UNDER, "variance ratio at slope 2, unsaturated model", ratio(2.0, brier, bce), 1.05, at_least=True
+            ),
+            Measurement(
+                UNDER,
+                "|gradient| of BCE over squared error's at logit −20, y = 1",
+                slope(losses.binary_cross_entropy, -20.0) / slope(brier_loss, -20.0),
+                1e6,
+                at_least=True,
+            ),
             Measurement(WITHOUT, "distance of the two estimates, saturated model", saturated, 1e-6, at_least=True),
             Measurement(CONTROL, "variance ratio of BCE to itself", ratio(2.0, bce, bce), 1.05, at_least=True),
         ],
         draw,
-    )  # fmt: skip
+    )
 
 
 def _best_probabilities(loss, hits, trials):
@@ -182,8 +207,12 @@ def not_every_loss_is_a_likelihood(rng) -> Finding:
     at = {m: float(sum(np.exp(-np.maximum(0, 1 - y * m)) for y in (-1, 1))) for m in (0, 1)}
 
     def draw(ax):
-        for values, name, colour in ((hinge, "hinge, y = ±1", BAD), (smoothed, "label-smoothed, K = 3", THIRD),
-                                     (logistic, "cross-entropy", GOOD), (squared / np.sqrt(np.pi), "squared / √π", TRUTH)):  # fmt: skip
+        for values, name, colour in (
+            (hinge, "hinge, y = ±1", BAD),
+            (smoothed, "label-smoothed, K = 3", THIRD),
+            (logistic, "cross-entropy", GOOD),
+            (squared / np.sqrt(np.pi), "squared / √π", TRUTH),
+        ):
             ax.plot(f, values, color=colour, label=name, ls="--" if name.startswith("squared") else "-")
         ax.set(xlabel="prediction f", ylabel="Σ or ∫ over y of exp(−loss)", ylim=(0, None))
         ax.legend(frameon=False)

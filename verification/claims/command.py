@@ -119,10 +119,17 @@ def _draw(claim, judged, draw, path: Path) -> str:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure, ax = plt.subplots(figsize=(7.0, 4.6), layout="constrained")
     ax.spines[["top", "right"]].set_visible(False)
     draw(ax)
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        if axis.get_scale() == "log" and high / low < 1e3:  # few decades: 1, 2, 5 in plain numbers
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
     heading = "\n".join(textwrap.wrap(f"{claim.id}  {claim.statement}  {judged['verdict'].upper()}", 88))
     figure.suptitle(heading, fontsize=10, x=0.02, ha="left")
     figure.savefig(path, dpi=120)

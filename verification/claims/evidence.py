@@ -20,8 +20,8 @@ NUM_KEYS, T_MARGIN = 8, 5.4  # Student's t with 7 degrees of freedom at α = 0.0
 
 
 def _estimates(problem, key):
-    """Log evidence by Laplace, by the ELBO of a full-rank Gaussian, by importance sampling from Laplace's Gaussian and by
-    bridge sampling from NUTS's draws; and the log joint at the mode. [NUM_KEYS, 5]."""
+    """Log evidence by Laplace, by the ELBO of a full-rank Gaussian, by importance sampling from Laplace's Gaussian and
+    by bridge sampling from NUTS's draws; and the log joint at the mode. [NUM_KEYS, 5]."""
     density = target(problem.model)
 
     def one(key):
@@ -39,12 +39,15 @@ def _estimates(problem, key):
 
 
 def _bridge(key, draws, density, problem):
-    """Meng & Wong's (1996) optimal bridge between the posterior's draws and the Gaussian of every second one's moments."""
+    """Meng & Wong's (1996) bridge from the posterior's draws to a Gaussian of the moments of every second one."""
     unravel = ravel_pytree(density.init(key))[1]
     fit, rest = draws[::2], draws[1::2]
     mean, root = jnp.mean(fit, axis=0), jnp.linalg.cholesky(jnp.cov(fit.T))
-    log_q = lambda w: -0.5 * jnp.sum(jax.scipy.linalg.solve_triangular(root, (w - mean).T, lower=True) ** 2, axis=0) - jnp.sum(
-        jnp.log(jnp.diag(root))) - 0.5 * len(mean) * jnp.log(2 * jnp.pi)  # fmt: skip
+    log_q = lambda w: (
+        -0.5 * jnp.sum(jax.scipy.linalg.solve_triangular(root, (w - mean).T, lower=True) ** 2, axis=0)
+        - jnp.sum(jnp.log(jnp.diag(root)))
+        - 0.5 * len(mean) * jnp.log(2 * jnp.pi)
+    )
     fresh = mean + jax.random.normal(key, rest.shape) @ root.T
     ratio = lambda w: jax.vmap(lambda v: density.log_joint(unravel(v), problem.data))(w) - log_q(w)
     own, other = ratio(rest), ratio(fresh)
@@ -57,15 +60,19 @@ def _bridge(key, draws, density, problem):
 
 
 def evidence_is_intractable(rng) -> Finding:
-    """log p(y) = log ∫ p(y, params): exact where conjugate or of few dimensions; elsewhere approximated, and how well."""
+    """log p(y) = log ∫ p(y, params): exact where conjugate or of few dimensions; else approximated, and how well."""
     line, logistic, network = (build_problem(name, None) for name in ("linear", "breast_cancer_pc", "network_one_unit"))
     keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), 2)
     exact = [problem.reference.log_evidence for problem in (logistic, network)]
     found = [_estimates(problem, key) - truth for problem, key, truth in zip((logistic, network), keys, exact)]
     names = ("Laplace", "ELBO, full rank", "importance sampling", "bridge sampling", "log joint at the mode")
     told = lambda role, where, i, what: Measurement(
-        role, f"|log evidence by {names[i]} − exact|, {what}", abs(found[where][:, i].mean()), NEAR,
-        T_MARGIN * standard_error(found[where][:, i]))  # fmt: skip
+        role,
+        f"|log evidence by {names[i]} − exact|, {what}",
+        abs(found[where][:, i].mean()),
+        NEAR,
+        T_MARGIN * standard_error(found[where][:, i]),
+    )
     conjugate = float(log_evidence(line.model, line.data)) - line.reference.log_evidence
     regression, unit = "logistic regression, 559 rows", "one tanh unit, 15 rows"
     elbo = found[0][:, 1]
@@ -82,15 +89,19 @@ def evidence_is_intractable(rng) -> Finding:
     return Finding(
         [
             Measurement(UNDER, "conjugate: closed form less the oracle's", abs(conjugate), 1e-8),
-            Measurement(UNDER, "one tanh unit: two quadrature rules, posterior sd", network.reference.certificate.error, 1e-6),
+            Measurement(
+                UNDER, "one tanh unit: two quadrature rules, posterior sd", network.reference.certificate.error, 1e-6
+            ),
             *(told(UNDER, 0, i, regression) for i in range(4)),
-            Measurement(UNDER, "ELBO less the exact evidence, not above it", elbo.mean(), 0.0, T_MARGIN * standard_error(elbo)),
+            Measurement(
+                UNDER, "ELBO less the exact evidence, not above it", elbo.mean(), 0.0, T_MARGIN * standard_error(elbo)
+            ),
             told(WITHOUT, 1, 0, unit),
             told(WITHOUT, 1, 1, unit),
             told(CONTROL, 0, 4, f"{regression} (no Occam term)"),
         ],
         draw,
-    )  # fmt: skip
+    )
 
 
 def _distance_to_gaussian(log_density, low, high, widen=1.0):
@@ -120,7 +131,7 @@ def _edge(n):
 
 
 def more_data(rng) -> Finding:
-    """The posterior becomes a Gaussian at the maximum of the likelihood, if the model is regular; right, if it is true."""
+    """The posterior becomes a Gaussian at the maximum likelihood, if the model is regular; right, if it is true."""
     sizes = np.array([30, 100, 300, 1000, 3000, 10_000])
     coin, edge, wide = (np.array([f(n) for n in sizes]) for f in (_coin, _edge, partial(_coin, widen=2.0)))
     fall = lambda distance: distance[-1] / distance[1]  # n = 100 to 10,000: a tenth, if as 1/√n

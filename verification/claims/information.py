@@ -25,7 +25,11 @@ def divergence(rng) -> Finding:
     closed = np.array([float(information.kl_normal(*pair)) for pair in pairs])
     by_quadrature = lambda m, s, m2, s2: integrate.quad(
         lambda x: stats.norm.pdf(x, m, s) * (stats.norm.logpdf(x, m, s) - stats.norm.logpdf(x, m2, s2)),
-        m - 12 * s, m + 12 * s, epsabs=1e-13, epsrel=1e-13)[0]  # fmt: skip
+        m - 12 * s,
+        m + 12 * s,
+        epsabs=1e-13,
+        epsrel=1e-13,
+    )[0]
     quadrature = np.array([by_quadrature(*pair) for pair in pairs])
     reverse = np.array([by_quadrature(m2, s2, m, s) for m, s, m2, s2 in pairs])
 

@@ -40,18 +40,17 @@ def weight_decay(rng) -> Finding:
     coupled = _run(optax.chain(optax.add_decayed_weights(DECAY), optax.adam(rate)), slope, zero, 8000)
     descent = _run(optax.chain(optax.add_decayed_weights(DECAY), optax.sgd(0.1)), slope, zero, 8000)
     decoupled = _run(optax.adamw(rate, weight_decay=DECAY), slope, zero, 8000)
-    other = fitted(
-        x, y, likelihoods.normal(1.0), on_weights(priors.normal(0.0, regularisers.weight_decay_to_normal(DECAY, 1)))
-    )[:4]
+    forgotten = regularisers.weight_decay_to_normal(DECAY, 1)
+    other = fitted(x, y, likelihoods.normal(1.0), on_weights(priors.normal(0.0, forgotten)))[:4]
 
     def draw(ax):
-        spots = np.arange(4)
-        for i, (w, name, colour) in enumerate(
-            ((mode, "MAP", TRUTH), (coupled, "Adam, L2 in the gradient", GOOD), (decoupled, "AdamW", BAD))
-        ):
-            ax.bar(spots + 0.27 * (i - 1), w, 0.27, color=colour, label=name)
-        ax.set(xlabel="weight", ylabel="value", xticks=spots)
-        ax.legend(frameon=False)
+        floor = 1e-17  # 0 has no place on a logarithmic axis
+        for w, name, colour in ((decoupled, "AdamW", BAD), (coupled, "Adam, L2 in the gradient", GOOD),
+                                (descent, "gradient descent, L2 in the gradient", THIRD)):  # fmt: skip
+            ax.semilogy(np.arange(4), np.abs(w - mode) + floor, "o", color=colour, ms=8, alpha=0.8, label=name)
+        ax.axhline(1e-8, color=TRUTH, lw=0.8, ls=":", label="bound")
+        ax.set(xlabel="weight", ylabel="|w − MAP|", xticks=range(4), ylim=(floor, 10))
+        ax.legend(frameon=False, loc="center right")
 
     return Finding(
         [
@@ -65,8 +64,8 @@ def weight_decay(rng) -> Finding:
 
 
 def early_stopping_and_dropout(rng) -> Finding:
-    """Stopped gradient descent is the ridge λᵢ = sᵢ²(1 − fᵢ)/fᵢ, fᵢ = 1 − (1 − ηsᵢ²)ᵗ: one λ only for equal sᵢ. Dropout of
-    inputs penalises by (1 − q)/q Σⱼ wⱼ² Σₙ xₙⱼ²: it depends on x and grows with n, as no prior does."""
+    """Stopped gradient descent is the ridge λᵢ = sᵢ²(1 − fᵢ)/fᵢ, fᵢ = 1 − (1 − ηsᵢ²)ᵗ: one λ only for equal sᵢ. Dropout
+    of inputs penalises by (1 − q)/q Σⱼ wⱼ² Σₙ xₙⱼ²: it depends on x and grows with n, as no prior does."""
     x, y = _small_regression(rng)
     u, s, vt = np.linalg.svd(x, full_matrices=False)
     rate, steps = 0.5 / s[0] ** 2, 12

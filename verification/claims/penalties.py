@@ -108,7 +108,7 @@ def _under_laplace(b, y=0.4, noise=1.0):
 
 
 def no_mass_at_zero(rng) -> Finding:
-    """The mode under a Laplace prior is exactly 0; the posterior has no atom there, and its mean and median are not 0."""
+    """The mode under a Laplace prior is exactly 0; the posterior has no atom there, and mean and median are not 0."""
     w, density, mean = _under_laplace(0.5)
     near = lambda width: float(np.interp(0.0, w, density) * 2 * width)  # mass of ±width, exact as width → 0
     cdf = np.concatenate([[0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(w))])
@@ -142,7 +142,7 @@ def no_mass_at_zero(rng) -> Finding:
 
 
 def regularising_helps(rng) -> Finding:
-    """Expected squared error of ridge, bias² + variance exactly, against least squares: a gain where λ fits the truth."""
+    """Expected squared error of ridge, bias² + variance, against least squares: a gain where λ fits the truth."""
     x = rng.normal(size=(30, 12))
     new, noise, tau = rng.normal(size=(400, 12)), 2.0, 1.0
     truth = tau * rng.standard_normal((12, 2000))
@@ -156,7 +156,7 @@ def regularising_helps(rng) -> Finding:
     build = lambda tau: Model(
         *linear(12, bias=False), prior=priors.normal(0.0, tau), likelihood=likelihoods.normal(noise)
     )
-    scale, info = empirical_bayes(build, Data(x, y), 1.0)
+    scale, _ = empirical_bayes(build, Data(x, y), 1.0)
     by_evidence = float(noise**2 / scale**2)
     train, test = listings.sparse()
     rmse = lambda w: float(np.sqrt(np.mean((test.y - test.x @ w[:-1] - w[-1]) ** 2)))
@@ -223,8 +223,11 @@ def tails_and_zeros(rng) -> Finding:
 
     def draw(ax):
         w = np.linspace(-1.5, 1.5, 601)
-        for prior, name, colour in ((priors.laplace(0.0, 0.1), "Laplace", GOOD), (priors.student_t(4.0, 0.0, 0.1), "Student t₄", BAD),
-                                    (priors.normal(0.0, 0.1), "Gaussian", THIRD)):  # fmt: skip
+        for prior, name, colour in (
+            (priors.laplace(0.0, 0.1), "Laplace", GOOD),
+            (priors.student_t(4.0, 0.0, 0.1), "Student t₄", BAD),
+            (priors.normal(0.0, 0.1), "Gaussian", THIRD),
+        ):
             ax.plot(w, [float(prior.log_prob(jnp.array([v]))) for v in w], color=colour, label=name)
         ax.set(xlabel="w", ylabel="log density", ylim=(-16, 3))
         ax.legend(frameon=False)

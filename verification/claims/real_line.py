@@ -96,20 +96,25 @@ def optimal_constants(rng) -> Finding:
         ax.set(xlabel="constant", ylabel="loss", title=f"Huber outside [mean, median] in {share:.0%} of 400 samples")
         ax.legend(frameon=False)
 
-    m = [Measurement(STATED, f"excess of {name}'s loss at its constant, relative", _excess(as_loss[name], y, c), ROUNDINGS)
-         for name, c in (("MSE", y.mean()), ("MAE", np.median(y)), ("quantile", quantile))]  # fmt: skip
+    m = [
+        Measurement(
+            STATED, f"excess of {name}'s loss at its constant, relative", _excess(as_loss[name], y, c), ROUNDINGS
+        )
+        for name, c in (("MSE", y.mean()), ("MAE", np.median(y)), ("quantile", quantile))
+    ]
     return Finding(
         [
             *m,
             Measurement(STATED, "Huber's constant outside [mean, median] of a sample", float(outside[worst]), 1e-9),
             Measurement(INSTEAD, "the loss's argmin less the M-estimate", abs(float(found) - spots[worst, 2]), 1e-8),
-            Measurement(INSTEAD, "M-estimate at δ = 1e-6 less the median",
-                        abs(_huber_constant(y, 1e-6) - np.median(y)), 1e-6),
+            Measurement(
+                INSTEAD, "M-estimate at δ = 1e-6 less the median", abs(_huber_constant(y, 1e-6) - np.median(y)), 1e-6
+            ),
             Measurement(INSTEAD, "M-estimate at δ = 1e3 less the mean", abs(_huber_constant(y, 1e3) - y.mean()), 1e-12),
             Measurement(CONTROL, "excess of MAE's loss at the mean", _excess(as_loss["MAE"], y, y.mean()), ROUNDINGS),
         ],
         draw,
-    )  # fmt: skip
+    )
 
 
 def absolute_error_is_laplace(rng) -> Finding:

@@ -51,10 +51,19 @@ def outliers(rng) -> Finding:
         return errors[where][0] - 2 * errors[where][robust]
 
     told = lambda role, where, robust, name: Measurement(
-        role, f"squared error of least squares less twice {name}'s, {where}", advantage(where, robust).mean(), 0.0,
-        T_MARGIN * standard_error(advantage(where, robust)), at_least=True)  # fmt: skip
-    families = {"normal": likelihoods.normal(1.0), "Laplace": likelihoods.laplace(1.0), "Huber": likelihoods.huber(1.345, 1.0),
-                "Student t₄": likelihoods.student_t(4.0, 1.0)}  # fmt: skip
+        role,
+        f"squared error of least squares less twice {name}'s, {where}",
+        advantage(where, robust).mean(),
+        0.0,
+        T_MARGIN * standard_error(advantage(where, robust)),
+        at_least=True,
+    )
+    families = {
+        "normal": likelihoods.normal(1.0),
+        "Laplace": likelihoods.laplace(1.0),
+        "Huber": likelihoods.huber(1.345, 1.0),
+        "Student t₄": likelihoods.student_t(4.0, 1.0),
+    }
     score = lambda likelihood, z: jax.vmap(jax.grad(lambda f, y: likelihood.log_prob(y[None], f[None])[0]))(0 * z, z)
     far = jnp.array([1e6])
     bounded = [abs(float(score(families[name], far)[0])) for name in ("Laplace", "Huber", "Student t₄")]
@@ -97,7 +106,7 @@ def _variance_models():
 
 
 def noise_that_varies(rng) -> Finding:
-    """Known scales: the mode is weighted least squares. Predicted scales: a better held-out density, where they vary."""
+    """Known scales: the mode is weighted least squares. Predicted ones: a better held-out density, where they vary."""
     x = rng.uniform(-2, 2, (1200, 1))
     noise = rng.standard_normal(1200)
     scales = {"varying": np.exp(-0.5 + 0.8 * x[:, 0]), "constant": np.full(1200, 0.7)}
@@ -108,11 +117,21 @@ def noise_that_varies(rng) -> Finding:
     closed = np.linalg.solve((design / scale[:, None] ** 2).T @ design, (design / scale[:, None] ** 2).T @ y["varying"])
     old, new = slice(0, 600), slice(600, 1200)
     fit = jax.jit(lambda model, data, new: _held_out(model, data, new))
-    density = {name: [np.asarray(fit(model, Data(x[old], target[old]), Data(x[new], target[new])))
-                      for model in _variance_models()] for name, target in y.items()}  # fmt: skip
+    density = {
+        name: [
+            np.asarray(fit(model, Data(x[old], target[old]), Data(x[new], target[new]))) for model in _variance_models()
+        ]
+        for name, target in y.items()
+    }
     gain = {name: both[1] - both[0] for name, both in density.items()}
-    told = lambda role, name: Measurement(role, f"gain in held-out density less 0.05 nats a row, {name} noise",
-                                          gain[name].mean() - 0.05, 0.0, T_MARGIN * standard_error(gain[name]), at_least=True)  # fmt: skip
+    told = lambda role, name: Measurement(
+        role,
+        f"gain in held-out density less 0.05 nats a row, {name} noise",
+        gain[name].mean() - 0.05,
+        0.0,
+        T_MARGIN * standard_error(gain[name]),
+        at_least=True,
+    )
 
     def draw(ax):
         for name, colour in (("varying", GOOD), ("constant", BAD)):

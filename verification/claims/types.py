@@ -1,4 +1,4 @@
-"""What a claim is: a statement, both sides of it computed, a bound for their distance, a verdict, a negative control."""
+"""A claim: a statement, both sides of it computed, a bound for their distance, a verdict, a negative control."""
 
 from __future__ import annotations
 
