@@ -1,6 +1,10 @@
 """What does the evidence choose, and how well is it approximated? `python -m experiments.evidence`
 
-TODO
+Of polynomials fitted to 20 rows of a cubic the evidence picks degree 3 in 99 of 100 data sets; the largest likelihood,
+which lacks the Occam term, always picks the largest model, though its test error is higher. For a logistic regression
+Laplace's log evidence is too small by 0.08 nats at 10 rows and by 0.005 at 320, falling as 1/rows. For a network of
+one tanh unit Laplace misses 0.78 nats and the ELBO 0.80 (full-rank) or 1.37 (mean-field); 0.69 = log 2 of each is the
+mirror image (−w, −b, −a) of the hump that they sit on.
 """
 
 from __future__ import annotations
@@ -22,9 +26,9 @@ from verification.problems.network import NOISE, SCALES, one_unit_data
 SEED = 0
 CUBIC, SD, NUM_ROWS = (1.0, 2.0, 0.0, -3.0), 0.3, 20  # the truth and its noise, x uniform on [−1, 1]
 DEGREES = np.arange(9)
-TRIED = np.append(1.0, np.geomspace(0.02, 20, 200))  # τ of N(0, τ²) for every coefficient; the first is the model's
+TRIED = np.append(1.0, np.geomspace(0.05, 10, 100))  # τ of N(0, τ²) for every coefficient; the first is the model's
 NUM_SETS = 100  # of polynomial data
-SIZES, NUM_LOGISTIC = (10, 20, 40, 80, 160, 320), 8  # rows of the logistic regressions, data sets of each size
+SIZES, NUM_LOGISTIC = (10, 20, 40, 80, 160, 320), 6  # rows of the logistic regressions, data sets of each size
 COEFFICIENTS, PRIOR_SCALE = np.array([0.5, 1.5]), 2.0  # their bias and slope
 NODES = 41  # a dimension, of the quadrature
 HASTE = {"xla_backend_optimization_level": 0}  # these programs take longer to compile than to run
@@ -144,8 +148,10 @@ def print_table(fits: Polynomials, laplace_error: np.ndarray, network: dict[str,
             [f"tanh unit: {name}", f"{network['exact']:.3f}", *[""] * 6, f"{network[name] - network['exact']:+.3f}"]
         )
     columns = ("model", "evidence", "likelihood", "train", "test", "best λ", "test", "picks", "less exact")
-    title = f"log evidence, largest log likelihood (nats), RMSE of least squares and at the best λ; of {NUM_SETS} data sets, those "
-    title += "in which evidence, likelihood pick the degree; approximate less exact log evidence"
+    title = (
+        "log evidence, largest log likelihood (nats); RMSE of least squares, and of the ridge of most evidence; shares"
+    )
+    title += f" of {NUM_SETS} data sets in which they pick the degree; approximate less exact log evidence"
     output.table(title, columns, rows)
 
 

@@ -150,3 +150,27 @@ def test_what_has_no_path_or_no_mode_says_so():
         glm_path(KEY, smooth, Data(X, Y), values=np.ones(2))
     with pytest.raises(ValueError, match=r"values has shape \(\) but must be \[L\]"):
         glm_path(KEY, lambda b: model(likelihoods.normal(1.0), b), Data(X, Y), values=1.0)
+
+
+@pytest.mark.parametrize(
+    "y, likelihood", [(np.ones(80), likelihoods.bernoulli()), (np.zeros(80), likelihoods.poisson())]
+)
+def test_a_free_bias_that_runs_away_is_an_explanation_not_a_number(y, likelihood):
+    with pytest.raises(ValueError, match=r"no maximum.*in the bias.*all alike"):
+        glm(KEY, model(likelihood, 0.1), Data(X, y))
+    with pytest.raises(ValueError, match=r"no maximum.*in the bias"):
+        glm_path(KEY, lambda b: model(likelihood, b), Data(X, y), values=np.array([0.1, 1.0]))
+    inside = jax.jit(lambda key: glm(key, model(likelihood, 0.1), Data(X, y)).info)(KEY)
+    assert inside["unbounded"] and not inside["converged"]
+    assert glm(KEY, model(likelihood, 0.1, bias=BIAS["normal"]), Data(X, y)).info["converged"]
+
+
+def test_float32_reaches_its_own_digits():
+    with jax.enable_x64(False):
+        this = model(likelihoods.normal(0.7), 0.1)
+        posterior = glm(KEY, this, Data(X.astype(np.float32), Y.astype(np.float32)))
+        w = stacked(posterior)
+        assert w.dtype == np.float32 and posterior.info["converged"]
+    exact = stacked(glm(KEY, model(likelihoods.normal(0.7), 0.1), Data(X, Y)))
+    np.testing.assert_allclose(w, exact, atol=1e-4)
+    assert np.array_equal(w[:-1] == 0, exact[:-1] == 0)

@@ -40,6 +40,20 @@ def test_the_mode_in_the_readme_is_found(capsys):
     assert " True " in capsys.readouterr().out
 
 
+def test_the_path_in_the_readme_is_found(capsys):
+    exec(next(block for block in BLOCKS if "glm_path(" in block), {})
+    assert "tau" in capsys.readouterr().out
+
+
+def test_the_readme_shows_the_ledger_and_every_experiment():
+    from verification.claims import LEDGER
+
+    for claim in LEDGER:
+        assert f"| {claim.id} | {claim.statement} | {claim.verdict} | {claim.answer} |" in README
+    scripts = {path.stem for path in (Path(__file__).resolve().parents[1] / "experiments").glob("*.py")}
+    assert [name for name in sorted(scripts - {"__init__", "output"}) if name not in README] == []
+
+
 def test_the_readme_names_every_likelihood_and_loss():
     from probjax import likelihoods, losses
 

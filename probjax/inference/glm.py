@@ -103,7 +103,9 @@ def glm_path(
     check_applicable("glm_path", first)
     if not priors.has_kink(first.prior):
         raise NotApplicable("glm_path needs a prior with a kink (laplace); for smooth ones call glm for each value")
-    return _path(key, jax.vmap(model_at)(values), data, max_steps, tolerance)
+    posterior = _path(key, jax.vmap(model_at)(values), data, max_steps, tolerance)
+    _raise_if_seen(jnp.any(posterior.info["unbounded"]), jnp.zeros(np.shape(data.x)[1]), first, data)
+    return posterior
 
 
 def check_applicable(name: str, model: Model) -> None:
@@ -178,7 +180,18 @@ def _kinked(whole, start, products, max_steps, bound):
     state = proximal.minimise(smooth, kinks, start, max_steps=max_steps, tolerance=bound)
     objective = design.objective(whole, state.w) + kinks.penalty(state.w)
     gap = duality.gap(whole, state.w, state.grad, kinks)
-    return state.w, _report(state, state.violation, objective, gap, jnp.asarray(0), jnp.asarray(False), bound)
+    unbounded = _bias_runs_away(whole, state.w, kinks)
+    return state.w, _report(state, state.violation, objective, gap, jnp.asarray(0), unbounded, bound)
+
+
+def _bias_runs_away(whole, w, kinks):
+    """Whether the bias, the one coordinate that a kink may leave free, has lost the curvature it had at 0 (labels or
+    counts that are all alike)."""
+    if not whole.has_bias or design.is_quadratic(whole):
+        return jnp.asarray(False)
+    last = jnp.array([w.size - 1])
+    before, after = (design.curvature(whole, v, last)[0, 0] for v in (jnp.zeros_like(w), w))
+    return (kinks.rate[-1] == 0) & ~(after > LOST * before)
 
 
 def _report(state, grad_norm, objective, gap, undetermined, unbounded, bound):
@@ -222,6 +235,6 @@ def _raise_if_seen(unbounded, direction, model, data):
         where = f", most of all in column {int(change.argmax())} of x" if change.any() else ", in the bias"
     raise ValueError(
         f"glm: the log joint has no maximum: it keeps rising as the coefficients grow{where} (a plane separates the "
-        "classes, or counts are all 0 somewhere), and the prior is flat; give it a proper one: "
+        "classes, or labels or counts are all alike), and the prior is flat there; give it a proper one: "
         "priors.normal(0.0, scale)"
     )

@@ -79,7 +79,8 @@ def ordinal(link: str = "logit") -> Likelihood:
     """K ordered classes: P(y ≤ k | f) = F(c_k − η), F logistic or Gaussian (McCullagh 1980).
 
     f is (η, c): η [N] and the K − 1 cutpoints [N, K − 1], increasing (`heads.with_cutpoints` makes them so by
-    construction). y [N] holds integers 0..K−1. `mean` and `variance` are those of the one-hot vector, [N, K].
+    construction; where they are not, a class has a negative mass and its log-density is NaN). y [N] holds integers
+    0..K−1. `mean` and `variance` are those of the one-hot vector, [N, K].
 
     Args:
         link: "logit" (proportional odds) or "probit". With K = 2 they are logistic and probit regression.
