@@ -107,9 +107,9 @@ def compare(case: Case) -> list[list[str]]:
     found, theirs = path(), fit(alphas[-1], 1e-4)
     name = f"{case.num_data:,} × {case.num_inputs}"
     gaps = lambda fit_, info: [f"{fit_.dual_gap_ * case.num_data:.0e}", f"{float(jnp.max(info['gap'])):.0e}"]
+    kept = f"{int((ours.draws['weight'] != 0).sum())} of {case.num_inputs} not 0"
     return [
-        [name, f"{int((ours.draws['weight'] != 0).sum())} of {case.num_inputs} not 0", *told(times)]
-        + [*gaps(peer, ours.info), f"{single_compile:.1f}"],
+        [name, kept, *told(times), *gaps(peer, ours.info), f"{single_compile:.1f}"],
         [name, f"path of {LENGTH}", *told(path_times), *gaps(theirs, found.info), f"{path_compile:.1f}"],
     ]
 
