@@ -162,7 +162,7 @@ def save_figure(fits: Polynomials, laplace_error: np.ndarray, network: dict[str,
     axes[0].plot(DEGREES, fits.likelihood[0], "o-", color=orange, label="largest log likelihood")
     axes[0].plot(DEGREES, fits.evidence[0], "o-", color=blue, label="log evidence")
     axes[0].plot(3, fits.evidence[0, 3], "o", color=blue, ms=12, mfc="none", mew=1.5)
-    axes[0].set(title="what chooses the degree", xlabel="degree of the polynomial (truth: 3)", ylabel="nats")
+    axes[0].set(title="what chooses the degree", xlabel="degree (truth: 3)", ylabel="nats", ylim=(-36, 3))
     shown = {"least squares, train": (fits.train, orange, "--"), "least squares, test": (fits.test, orange, "-"),
              "best λ, test": (fits.regularised, blue, "-")}  # fmt: skip
     for label, (values, colour, style) in shown.items():

@@ -15,7 +15,7 @@ from probjax.networks import is_linear
 from probjax.optimize import lbfgs
 from probjax.special import HALF_LOG_TWO_PI
 from probjax.types import Data, Model, NotApplicable
-from probjax.validation import check_inputs
+from probjax.validation import check_inputs, require_positive
 
 LEVEL = 1e-6  # curvature in log hyperparameters, nats, below which the maximum is said to lie at 0 or infinity
 
@@ -96,9 +96,7 @@ def empirical_bayes(
     >>> round(float(tau) ** 2, 3)  # y² = 1 + τ²
     8.0
     """
-    leaves = jax.tree.leaves(start)
-    if not all(bool(jnp.all(jnp.asarray(leaf) > 0)) for leaf in leaves if not isinstance(leaf, jax.core.Tracer)):
-        raise ValueError(f"empirical_bayes: start is {start} but every hyperparameter must be positive")
+    require_positive("empirical_bayes", "start", start, "every hyperparameter is a scale")
     log_start = jax.tree.map(lambda leaf: jnp.log(jnp.asarray(leaf, float)), start)
     positive = lambda logs: jax.tree.map(jnp.exp, logs)
     objective = lambda logs: -log_evidence(model_at(positive(logs)), data)

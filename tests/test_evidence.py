@@ -81,7 +81,7 @@ def test_what_has_no_evidence_says_so():
         log_evidence(Model(*mlp([4, 2, 1]), prior=priors.normal(), likelihood=likelihoods.normal(1.0)), Data(X, Y))
     with pytest.raises(NotApplicable, match=r"priors\.normal"):
         log_evidence(Model(*linear(4), prior=priors.laplace(), likelihood=likelihoods.normal(1.0)), Data(X, Y))
-    with pytest.raises(ValueError, match="every hyperparameter must be positive"):
+    with pytest.raises(ValueError, match=r"start is 0\.0 but must be positive"):
         empirical_bayes(lambda tau: model(tau), Data(X, Y), 0.0)
 
 
@@ -89,3 +89,9 @@ def test_nothing_recompiles_for_other_hyperparameters():
     run = jax.jit(lambda tau: log_evidence(model(tau), Data(X, Y)))
     assert run(1.0) != run(2.0) and run._cache_size() == 1
     assert jnp.isfinite(jax.grad(run)(1.0))
+
+
+def test_the_maximum_is_found_inside_jit():
+    build = lambda tau: model(tau)
+    inside = jax.jit(lambda y: empirical_bayes(build, Data(X, y), 1.0)[0])(Y)
+    assert float(inside) == pytest.approx(float(empirical_bayes(build, Data(X, Y), 1.0)[0]), rel=1e-6)
