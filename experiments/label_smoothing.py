@@ -143,7 +143,7 @@ def draw_confidence(ax, data: Data) -> None:
     probs = np.asarray(jax.nn.softmax(linear(2, NUM_CLASSES).apply(params, points)))
     levels = [0.33, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1]
     filled = ax.contourf(side, side, probs.max(1).reshape(181, 181), levels=levels, cmap="Greys", vmax=1.6)
-    ax.figure.colorbar(filled, ax=ax, label="largest p", spacing="uniform")
+    ax.figure.colorbar(filled, ax=ax, spacing="uniform").ax.set_title("largest p", fontsize=9)
     for k in range(NUM_CLASSES):
         ax.plot(*np.asarray(data.x[data.y == k]).T, "o", color=output.COLOURS[k], ms=5, mec="white", mew=0.6)
     ax.set(aspect="equal", xlabel="x₁", ylabel="x₂", title=f"linear softmax, ε = {EPSILON:g}")

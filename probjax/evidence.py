@@ -87,7 +87,9 @@ def empirical_bayes(
         a model without it, and the number returned means only "small" or "large"; not converged then).
 
     Raises:
-        ValueError: start is not positive; and as `log_evidence`.
+        ValueError: start is not positive; the evidence has no maximum (data that the model fits exactly have an
+            infinite one at noise 0); and as `log_evidence`. Inside jit, where nothing can be raised, NaN and
+            `converged` false.
 
     >>> from probjax import linear
     >>> build = lambda tau: Model(*linear(1, bias=False), prior=priors.normal(0.0, tau),
@@ -103,10 +105,22 @@ def empirical_bayes(
     logs, info = lbfgs(objective, log_start, max_steps=max_steps)
     flat, unravel = ravel_pytree(logs)
     vanishing = ~(jnp.linalg.eigvalsh(jax.hessian(lambda w: objective(unravel(w)))(flat))[0] > LEVEL)
-    return positive(logs), {
+    hyper = positive(logs)
+    _raise_if_not_finite(hyper)
+    return hyper, {
         "log_evidence": -info["objective"],
         "grad_norm": info["grad_norm"],
         "num_steps": info["num_steps"],
         "vanishing": vanishing,
         "converged": info["converged"] & ~vanishing,
     }
+
+
+def _raise_if_not_finite(hyper):
+    leaves = jax.tree.leaves(hyper)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or all(bool(jnp.all(jnp.isfinite(v))) for v in leaves):
+        return
+    raise ValueError(
+        f"empirical_bayes: the evidence has no maximum, the search ended at {jax.tree.map(float, hyper)}: y is fitted "
+        "exactly, and noise of scale 0 makes it infinite; hold the noise's scale fixed, or look at y"
+    )

@@ -93,7 +93,8 @@ def label_smoothed_cross_entropy(y: Array, logits: Array, epsilon: Array) -> Arr
     every f."""
     num_classes = logits.shape[-1]
     targets = (1 - epsilon) * jax.nn.one_hot(y, num_classes, dtype=logits.dtype) + epsilon / num_classes
-    return softmax_cross_entropy(targets, logits)
+    # a label outside 0..K−1 is a row of zeros to one_hot, and would cost less than a right one
+    return jnp.where((y >= 0) & (y < num_classes), softmax_cross_entropy(targets, logits), jnp.nan)
 
 
 @jax.jit

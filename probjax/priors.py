@@ -260,7 +260,7 @@ def _joint_log_prob(parts, params):
         )
     if set(parts) != set(params):
         raise ValueError(
-            f"priors.joint has parts {sorted(parts)} but params has {sorted(params)}; give one prior a name"
+            f"priors.joint has parts {sorted(parts)} but params has {sorted(params)}; the names must be the same"
         )
     return sum(parts[name].log_prob(params[name]) for name in sorted(parts))
 

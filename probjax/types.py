@@ -119,7 +119,9 @@ class Model(_Model):
 
     __slots__ = ()
 
-    def __new__(cls, init, apply, drop=None, prior=None, likelihood=None):
+    def __new__(cls, init, apply=None, drop=None, prior=None, likelihood=None):
+        if apply is None:
+            raise TypeError("Model has no apply; unpack a Network into it: Model(*linear(3), prior=…, likelihood=…)")
         if prior is None or likelihood is None:
             absent = "prior" if prior is None else "likelihood"
             raise TypeError(f"Model has no {absent}; pass {absent}=probjax.{absent}s.… (a flat prior is priors.flat())")

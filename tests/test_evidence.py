@@ -69,6 +69,14 @@ def test_data_without_signal_say_that_the_scale_vanishes():
     assert float(tau) < 1e-3 and not info["converged"] and info["vanishing"]
 
 
+def test_data_that_are_fitted_exactly_are_an_explanation_not_nan():
+    build = lambda hyper: Model(
+        *linear(4), prior=priors.normal(0.0, hyper["tau"]), likelihood=likelihoods.normal(hyper["sigma"])
+    )
+    with pytest.raises(ValueError, match=r"no maximum.*y is fitted exactly"):
+        empirical_bayes(build, Data(X, np.zeros(40)), {"tau": 1.0, "sigma": 1.0})
+
+
 def test_what_has_no_evidence_says_so():
     flat = Model(
         *linear(4), prior=priors.joint(weight=priors.normal(), bias=priors.flat()), likelihood=likelihoods.normal(1.0)

@@ -185,6 +185,12 @@ def test_a_prior_whose_mode_means_nothing_is_not_applicable(prior):
         glm(KEY, model(likelihoods.normal(1.0), prior), Data(X, ETA))
 
 
+@pytest.mark.parametrize("likelihood", [likelihoods.laplace(1.0), likelihoods.asymmetric_laplace(0.9, 1.0)])
+def test_a_likelihood_with_a_kink_is_not_applicable(likelihood):
+    with pytest.raises(NotApplicable, match="a likelihood that is smooth in f"):
+        glm(KEY, model(likelihood), Data(X, ETA))
+
+
 def test_overshooting_steps_are_cut_back():
     # from 0 the first Newton step of this Poisson model is far too long: its mean would be e¹⁰⁰⁰
     x, y = np.ones((3, 1)), np.array([1000.0, 1001.0, 1002.0])

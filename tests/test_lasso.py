@@ -83,7 +83,7 @@ def test_scikit_learn_finds_the_same_lasso():
 
 
 def test_scikit_learn_finds_the_same_sparse_logistic_regression():
-    this = model(likelihoods.bernoulli(), 0.2)
+    this = model(likelihoods.bernoulli(), regularisers.sklearn_c_to_laplace(0.2))
     ours = stacked(glm(KEY, this, Data(X, LABELS)))
     peer = LogisticRegression(C=0.2, l1_ratio=1.0, solver="saga", tol=1e-10, max_iter=100_000).fit(X, LABELS)
     np.testing.assert_allclose(ours, np.append(peer.coef_[0], peer.intercept_), atol=1e-5)

@@ -115,3 +115,8 @@ def test_gradients_are_finite_where_neither_has_mass():
         assert np.isfinite(slope).all()
     towards = jax.grad(lambda p: information.cross_entropy(p, jnp.array([0.5, 0.5])))(jnp.array([1.0, 0.0]))
     np.testing.assert_allclose(towards, np.log([2.0, 2.0]), rtol=1e-15)
+
+
+def test_a_label_that_does_not_exist_is_no_good_score():
+    smoothed = losses.label_smoothed_cross_entropy(jnp.array([0, 3, -1]), jnp.zeros((3, 3)), 0.1)
+    assert np.isfinite(smoothed[0]) and np.isnan(smoothed[1:]).all()

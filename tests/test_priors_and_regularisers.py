@@ -153,3 +153,18 @@ def test_conversions_undo_each_other():
     assert regularisers.laplace_to_sklearn_lasso(there, 0.7, 50) == pytest.approx(0.2)
     assert regularisers.normal_to_sklearn_c(regularisers.sklearn_c_to_normal(0.2)) == pytest.approx(0.2)
     assert regularisers.normal_to_weight_decay(regularisers.weight_decay_to_normal(0.2, 50), 50) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    "convert, arguments, named",
+    [
+        (regularisers.ridge_to_normal, (0.0, 1.0), "penalty is 0.0"),
+        (regularisers.sklearn_lasso_to_laplace, (0.0, 1.0, 100), "alpha is 0.0"),
+        (regularisers.weight_decay_to_normal, (-1.0, 100), "weight_decay is -1.0"),
+        (regularisers.sklearn_c_to_normal, (-1.0,), "c is -1.0"),
+        (regularisers.normal_to_ridge, (1.0, float("nan")), "noise_scale is nan"),
+    ],
+)
+def test_a_conversion_of_what_is_no_penalty_is_an_error(convert, arguments, named):
+    with pytest.raises(ValueError, match=f"regularisers.{convert.__name__}: {named} but must be positive"):
+        convert(*arguments)

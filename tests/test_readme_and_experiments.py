@@ -57,7 +57,7 @@ def test_the_readme_shows_the_ledger_and_every_experiment():
 def test_the_readme_names_every_likelihood_and_loss():
     from probjax import likelihoods, losses
 
-    factories = [name for name in likelihoods.__all__ if name != "is_homoscedastic"]
+    factories = [name for name in likelihoods.__all__ if name not in ("is_homoscedastic", "has_kink")]
     named = [name for name, value in vars(losses).items() if isinstance(value, type(losses.mse))]
     assert len(named) >= 14
     assert [name for name in [*factories, *named] if name not in README] == []

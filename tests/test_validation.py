@@ -217,3 +217,14 @@ def test_sizes_of_networks_are_positive_integers():
 def test_an_objective_that_is_infinite_is_no_convergence():
     big = Data(X, Y * 1e200)
     assert not bool(map_estimate(jax.random.key(0), model(), big).info["converged"])
+
+
+def test_a_network_that_is_not_unpacked_is_named():
+    with pytest.raises(TypeError, match=r"unpack a Network into it: Model\(\*linear\(3\)"):
+        Model(linear(3), prior=priors.flat(), likelihood=likelihoods.poisson())
+
+
+def test_ordinal_without_cutpoints_says_where_they_come_from():
+    this = Model(*linear(2), prior=priors.normal(), likelihood=likelihoods.ordinal())
+    with pytest.raises(ValueError, match="wrap the network in with_cutpoints"):
+        map_estimate(jax.random.key(0), this, Data(np.ones((4, 2)), np.array([0, 1, 2, 1])))

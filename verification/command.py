@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--runs", type=int, default=300, metavar="N", help="trials of each control, for `controls` (default: 300)"
     )
-    p.add_argument("--list", action="store_true", help="print the methods and problems, and stop")
+    p.add_argument("--list", action="store_true", help="print the methods, problems and claims, and stop")
     return p
 
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, run, report; returns the exit status."""
     from rich.console import Console
 
-    options = parser().parse_args(argv)
+    options = parser().parse_intermixed_args(argv)
     console = Console(width=None if Console().is_terminal else PLAIN_WIDTH)
     try:
         if options.list:
@@ -120,14 +120,15 @@ def _claims(options) -> list[str]:
         "--problem": options.problem,
         "--method": options.method,
         "--posteriordb": options.posteriordb,
+        "--fresh": options.fresh,
     }
     for name, value in others.items():
         if value:
             raise UsageError(f"claims takes no {name}: its options are --out, --seed and --jobs")
-    wanted = [name.upper() for name in options.methods[1:]] or list(BY_ID)
-    for name in wanted:
-        if name not in BY_ID:
+    for name in options.methods[1:]:
+        if name.upper() not in BY_ID:
             raise UsageError(_unknown("claim", name, BY_ID))
+    wanted = [name.upper() for name in options.methods[1:]] or list(BY_ID)
     return [name for name in BY_ID if name in wanted]
 
 
@@ -143,7 +144,9 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
             )
         if name not in METHODS:
             problem = f"; {name} is a problem: --problem {name}" if name in CORE else ""
-            raise UsageError(_unknown("method", name, METHODS) + "; your own goes to --method FILE:FUNCTION" + problem)
+            raise UsageError(
+                _unknown("method", name, [*METHODS, *COMMANDS]) + "; your own goes to --method FILE:FUNCTION" + problem
+            )
     for spec in options.method:
         try:
             load_method(spec)

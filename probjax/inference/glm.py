@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from probjax import design, duality, newton, priors, proximal
+from probjax import design, duality, likelihoods, newton, priors, proximal
 from probjax.networks import is_linear
 from probjax.types import Data, Model, NotApplicable, Posterior
 from probjax.validation import check_inputs, require_counts
@@ -112,13 +112,22 @@ def check_applicable(name: str, model: Model) -> None:
     """Raise `NotApplicable` where a mode by Newton's method has no meaning."""
     if not is_linear(model):
         raise NotApplicable(f"{name} needs a model of probjax.linear: f must be linear in the parameters")
+    if likelihoods.has_kink(model.likelihood):
+        raise NotApplicable(
+            f"{name} needs a likelihood that is smooth in f; laplace and asymmetric_laplace (least absolute deviations,"
+            " quantiles) have a kink at each row. Near relatives are huber with a small delta and log_cosh; or "
+            "map_estimate, whose answer is then good to a few digits and not said to be converged"
+        )
     if priors.has_pole(model.prior):
         raise NotApplicable(f"{name} needs a prior whose mode means something: normal, student_t, laplace or flat")
     if not priors.has_kink(model.prior):
         return
     like = jax.eval_shape(model.init, jax.random.key(0))
     if like["weight"].ndim != 1:
-        raise NotApplicable(f"{name} finds modes of priors with a kink (laplace) for one output only")
+        raise NotApplicable(
+            f"{name} finds modes of priors with a kink (laplace) for one output only; fit one class against the rest "
+            "with likelihoods.bernoulli, or give the weights a priors.normal"
+        )
     parts = getattr(model.prior.log_prob, "args", ((),))[0]
     if isinstance(parts, dict) and not priors.has_kink(parts["weight"]):
         raise NotApplicable(f"{name}: the bias has a prior with a kink and the weights have none; give it another")

@@ -9,6 +9,7 @@ from probjax.likelihoods.counts import bernoulli, binomial, negative_binomial, p
 from probjax.likelihoods.half_line import beta, gamma, log_normal
 from probjax.likelihoods.real_line import (
     asymmetric_laplace,
+    has_kink,
     huber,
     is_homoscedastic,
     laplace,
@@ -24,6 +25,7 @@ __all__ = [
     "binomial",
     "categorical",
     "gamma",
+    "has_kink",
     "huber",
     "is_homoscedastic",
     "laplace",

@@ -201,4 +201,5 @@ def _ordinal_variance(link, f):
 
 def _rank(y, f):
     """an integer rank 0..K−1, K − 1 being the number of cutpoints"""
-    return (y >= 0) & (y <= f[1].shape[-1]) & (y == jnp.floor(y))
+    _, cutpoints = _unpacked(f)
+    return (y >= 0) & (y <= cutpoints.shape[-1]) & (y == jnp.floor(y))

@@ -50,6 +50,13 @@ def is_homoscedastic(likelihood: Likelihood) -> bool:
     return getattr(family, "value", None) is NORMAL and known["scale"] is not None and jnp.ndim(known["scale"]) == 0
 
 
+def has_kink(likelihood: Likelihood) -> bool:
+    """Whether −log p has a kink in f (`laplace`, `asymmetric_laplace`): a mode is not where the gradient vanishes, and
+    elsewhere there is no curvature."""
+    args = getattr(likelihood.log_prob, "args", ())
+    return bool(args) and getattr(args[0], "value", None) in (LAPLACE, _ASYMMETRIC_LAPLACE)
+
+
 def _normal_log_prob(y, loc, scale):
     z = (y - loc) / scale
     return -HALF_LOG_TWO_PI - jnp.log(scale) - 0.5 * z * z
