@@ -189,9 +189,12 @@ def quadratic(design: Design, products: tuple[Array, Array] | None, dtype) -> Qu
 
 
 def curvature(design: Design, w: Array, columns: Array) -> Array:
-    """∇² of `objective` at w among some coordinates, [K, K], from all rows."""
+    """∇² of `objective` at w among some coordinates, [K, K], from all rows. Rows without curvature (outside Huber's
+    core) count a tenth of the largest: a model that is flat along them would send the step anywhere."""
     x = design.data.x
     weights = _curvature(design, design.data.y, predictor(design, x, w))
+    largest = jnp.max(weights)
+    weights = jnp.where(weights > 0, weights, jnp.where(largest > 0, 0.1 * largest, 1.0))
     is_bias = columns == x.shape[1]
     rows = jnp.where(is_bias, 1.0, jnp.take(x, columns, axis=1, mode="clip"))
     return rows.T @ (rows * weights[:, None]) + jnp.diag(_prior_precision(design, w)[columns])

@@ -15,7 +15,7 @@ from probjax.networks import is_linear
 from probjax.optimize import lbfgs
 from probjax.special import HALF_LOG_TWO_PI
 from probjax.types import Data, Model, NotApplicable
-from probjax.validation import check_inputs, require_positive
+from probjax.validation import check_inputs, require_counts, require_positive
 
 LEVEL = 1e-6  # curvature in log hyperparameters, nats, below which the maximum is said to lie at 0 or infinity
 
@@ -58,17 +58,18 @@ def log_evidence(model: Model, data: Data) -> Array:
 
 
 def _gaussian(scaled, residual, noise):
-    """log N(σr | 0, σ²(I + AAᵀ)) by the smaller of AAᵀ and AᵀA."""
+    """log N(σr | 0, σ²(I + AAᵀ)) by QR of A or Aᵀ over I, whichever is narrower: nothing is squared, so that columns
+    which others span and priors a billion times as wide as the noise keep their digits."""
     num_rows, size = scaled.shape
-    if num_rows <= size:
-        root = jnp.linalg.cholesky(jnp.eye(num_rows) + scaled @ scaled.T)
-        square = jnp.sum(jax.scipy.linalg.solve_triangular(root, residual, lower=True) ** 2)
+    tall = num_rows > size
+    root = scaled if tall else scaled.T
+    basis, upper = jnp.linalg.qr(jnp.concatenate([root, jnp.eye(root.shape[1], dtype=root.dtype)]))
+    log_det = 2 * jnp.sum(jnp.log(jnp.abs(jnp.diag(upper))))
+    if tall:  # rᵀ(I + AAᵀ)⁻¹r = ‖what of (r, 0) is outside the span of (A, I)‖²
+        whole = jnp.concatenate([residual, jnp.zeros(size, residual.dtype)])
+        square = jnp.sum((whole - basis @ (basis.T @ whole)) ** 2)
     else:
-        root = jnp.linalg.cholesky(jnp.eye(size) + scaled.T @ scaled)
-        mean = jax.scipy.linalg.cho_solve((root, True), scaled.T @ residual)
-        # rᵀ(I + AAᵀ)⁻¹r as a sum of squares: rᵀr − rᵀAm would cancel where the fit is good
-        square = jnp.sum((residual - scaled @ mean) ** 2) + jnp.sum(mean**2)
-    log_det = 2 * jnp.sum(jnp.log(jnp.diag(root)))
+        square = jnp.sum(jax.scipy.linalg.solve_triangular(upper, residual, trans=1) ** 2)
     return -num_rows * (HALF_LOG_TWO_PI + jnp.log(noise)) - 0.5 * log_det - 0.5 * square
 
 
@@ -83,8 +84,9 @@ def empirical_bayes(
 
     Returns:
         The hyperparameters, and info: `log_evidence` (nats), `grad_norm` (in their logarithms), `num_steps`,
-        `converged`, `vanishing` (the evidence keeps rising as a hyperparameter goes to 0 or infinity: the data prefer
-        a model without it, and the number returned means only "small" or "large"; not converged then).
+        `converged`, `vanishing` (the evidence is flat in some direction where the search ended: a hyperparameter on its
+        way to 0 or infinity, since the data prefer a model without it; one that says what another says; or a start so
+        far off that there is no slope. The numbers then are not a maximum, and `converged` is false).
 
     Raises:
         ValueError: start is not positive; the evidence has no maximum (data that the model fits exactly have an
@@ -98,6 +100,7 @@ def empirical_bayes(
     >>> round(float(tau) ** 2, 3)  # y² = 1 + τ²
     8.0
     """
+    require_counts("empirical_bayes", max_steps=(max_steps, 1))
     require_positive("empirical_bayes", "start", start, "every hyperparameter is a scale")
     log_start = jax.tree.map(lambda leaf: jnp.log(jnp.asarray(leaf, float)), start)
     positive = lambda logs: jax.tree.map(jnp.exp, logs)

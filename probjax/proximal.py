@@ -19,6 +19,7 @@ SETS = (64, 256, 1024, 4096)  # sizes of working sets: the first that is large e
 MAX_CUTS = 30
 HALVINGS = 8
 MAX_INNER = 500
+DAMPING = 1e-10  # of a unit diagonal
 
 
 class Kinks(NamedTuple):
@@ -115,48 +116,71 @@ def _newton_goal(smooth, kinks, w, grad):
 
 
 class _Inner(NamedTuple):
+    """failed: the last Newton step gained nothing."""
+
     z: Array
     slope: Array
-    only_one: Array
+    failed: Array
     num_steps: Array
     done: Array
 
 
 def _solve_model(hessian, grad, start, rate):
-    """argmin over z of grad·(z − start) + ½ (z − start)ᵀH(z − start) + Σ rate |z|."""
+    """argmin over z of grad·(z − start) + ½ (z − start)ᵀH(z − start) + Σ rate |z|: Newton's steps on the active set,
+    and a sweep of coordinate descent, which always gains something if anything can, where such a step gains nothing."""
     scale = jnp.max(jnp.abs(grad) + rate) + jnp.max(jnp.abs(hessian) @ jnp.abs(start))
     noise = 4 * jnp.finfo(start.dtype).eps * scale
-    first = _Inner(start, grad, jnp.asarray(False), jnp.asarray(0), jnp.asarray(False))
+    no = jnp.asarray(False)
 
     def step(inner):
         zero = (inner.z == 0) & (rate > 0)
-        pull = jnp.where(zero, jnp.abs(inner.slope) - rate, -jnp.inf)
         # no more new ones at once than there are already: many are pulled only until the first of them have moved
+        pull = jnp.where(zero, jnp.abs(inner.slope) - rate, -jnp.inf)
         most = jnp.clip(jnp.sum(~zero) // 2 + 8, 1, rate.size)
         pulled = (pull > noise) & (pull >= jnp.sort(pull)[rate.size - most])
-        pulled = jnp.where(inner.only_one, pulled & (jnp.arange(rate.size) == jnp.argmax(pull)), pulled)
-        active = ~zero | pulled
         sign = jnp.where(zero, -jnp.sign(inner.slope), jnp.sign(inner.z))
-        residual = jnp.where(active, inner.slope + rate * sign, 0.0)
-        move = -_solve_active(hessian, active, residual)
-        z, gain = _best_step(hessian, inner, sign, move, rate)
+        residual = jnp.where(~zero | pulled, inner.slope + rate * sign, 0.0)
+
+        def newton():
+            return _best_step(hessian, inner, sign, -_solve_active(hessian, ~zero | pulled, residual), rate)
+
+        z, gain = jax.lax.cond(inner.failed, lambda: _sweep(hessian, inner, rate), newton)
         better = gain > 0
         z = jnp.where(better, z, inner.z)
         settled = ~jnp.any(pulled) & (jnp.max(jnp.abs(residual)) <= noise)
         slope = grad + hessian @ (z - start)
-        return _Inner(z, slope, ~better, inner.num_steps + 1, settled | (~better & inner.only_one))
+        return _Inner(z, slope, ~better, inner.num_steps + 1, settled | (~better & inner.failed))
 
+    first = _Inner(start, grad, no, jnp.asarray(0), no)
     return jax.lax.while_loop(lambda i: ~i.done & (i.num_steps < MAX_INNER), step, first).z
 
 
+def _sweep(hessian, inner, rate):
+    """Each coordinate to its own minimum in turn, and what that gains."""
+    size = jnp.diag(hessian)
+
+    def one(j, carry):
+        z, slope, gain = carry
+        goal = size[j] * z[j] - slope[j]
+        best = jnp.sign(goal) * jnp.maximum(jnp.abs(goal) - rate[j], 0.0) / jnp.where(size[j] > 0, size[j], 1.0)
+        best = jnp.where(size[j] > 0, best, jnp.where(rate[j] > 0, 0.0, z[j]))
+        move = best - z[j]
+        gain -= slope[j] * move + 0.5 * size[j] * move**2 + rate[j] * (jnp.abs(best) - jnp.abs(z[j]))
+        return z.at[j].set(best), slope + hessian[j] * move, gain
+
+    z, _, gain = jax.lax.fori_loop(0, rate.size, one, (inner.z, inner.slope, jnp.zeros((), rate.dtype)))
+    return z, gain
+
+
 def _solve_active(hessian, active, right):
-    """H⁻¹ right among the active coordinates, 0 elsewhere; coordinates that others span get a share each."""
+    """H⁻¹ right among the active coordinates, 0 elsewhere. `DAMPING` keeps directions that other coordinates span at
+    rest; in others the next steps make up for it."""
     norms = jnp.where(active, jnp.sqrt(jnp.diag(hessian)), 1.0)
     norms = jnp.where(norms > 0, norms, 1.0)
     both = active[:, None] & active[None]
-    jitter = 1 + 10 * len(norms) * jnp.finfo(norms.dtype).eps  # what rounding may have taken from an eigenvalue
     scaled = jnp.where(both, hessian / jnp.outer(norms, norms), 0.0)
-    scaled = jnp.where(jnp.eye(len(norms), dtype=bool), jitter, scaled)
+    damping = 1 + max(DAMPING, 10 * len(norms) * float(jnp.finfo(norms.dtype).eps))
+    scaled = jnp.where(jnp.eye(len(norms), dtype=bool), damping, scaled)
     factor = jax.scipy.linalg.cho_factor(scaled, lower=True)
     return jnp.where(active, jax.scipy.linalg.cho_solve(factor, right / norms) / norms, 0.0)
 
@@ -201,5 +225,5 @@ def _cut_back(smooth, kinks, state, goal):
         return 0.5 * size, value(place(0.5 * size)), cuts + 1
 
     one = jnp.ones((), move.dtype)
-    size, _, _ = jax.lax.while_loop(too_high, cut, (one, value(goal), jnp.asarray(0)))
-    return place(size)
+    size, _, cuts = jax.lax.while_loop(too_high, cut, (one, value(goal), jnp.asarray(0)))
+    return jnp.where(cuts < MAX_CUTS, place(size), state.w)

@@ -69,6 +69,23 @@ def test_data_without_signal_say_that_the_scale_vanishes():
     assert float(tau) < 1e-3 and not info["converged"] and info["vanishing"]
 
 
+@pytest.mark.parametrize("tau, sigma", [(1e3, 1e-3), (1e8, 1.0), (1e9, 1.0)])
+@pytest.mark.parametrize("shape", [(6, 10), (10, 6)])
+def test_columns_that_others_span_keep_their_digits(tau, sigma, shape):
+    import mpmath
+
+    rng = np.random.default_rng(7)
+    x = rng.integers(-3, 4, (shape[0], 3)) @ rng.integers(-3, 4, (3, shape[1])) / 4.0  # rank 3, without rounding
+    y = rng.standard_normal(shape[0])
+    with mpmath.workdps(80):
+        a = mpmath.matrix(x) * mpmath.mpf(tau)
+        covariance = a * a.T + mpmath.mpf(sigma) ** 2 * mpmath.eye(shape[0])
+        square = (mpmath.matrix(y).T * mpmath.lu_solve(covariance, mpmath.matrix(y)))[0]
+        exact = -(shape[0] * mpmath.log(2 * mpmath.pi) + mpmath.log(mpmath.det(covariance)) + square) / 2
+    this = Model(*linear(shape[1], bias=False), prior=priors.normal(0.0, tau), likelihood=likelihoods.normal(sigma))
+    assert float(log_evidence(this, Data(x, y))) == pytest.approx(float(exact), rel=1e-6)
+
+
 def test_data_that_are_fitted_exactly_are_an_explanation_not_nan():
     build = lambda hyper: Model(
         *linear(4), prior=priors.normal(0.0, hyper["tau"]), likelihood=likelihoods.normal(hyper["sigma"])

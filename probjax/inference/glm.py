@@ -41,8 +41,8 @@ def glm(key: Array, model: Model, data: Data, *, max_steps: int = 100, tolerance
         Posterior with S = 1; info: `grad_norm` (max norm, summed over rows; with kinks the distance of 0 from the
         subdifferential, that is the violation of the Karush–Kuhn–Tucker conditions), `objective` (−log joint, nats),
         `gap` (nats: ½ ∇ᵀH⁻¹∇, what another Newton step would gain; with kinks the duality gap, which no params can beat
-        this one by), `num_steps`, `num_undetermined` (directions that neither data nor prior determine: the answer is
-        one of many; not counted with kinks), `unbounded` (see below), `converged`.
+        this one by: `duality.gap`), `num_steps`, `num_undetermined` (directions that neither data nor prior determine:
+        the answer is one of many; not counted with kinks), `unbounded` (see below), `converged`.
 
     Raises:
         NotApplicable: the network is not `linear`; the prior has a pole or an atom, as the horseshoe has; there are
@@ -84,8 +84,9 @@ def glm_path(
         Posterior with S = L, one mode a value; info as `glm`'s, each entry [L].
 
     Raises:
-        ValueError: values is not an array of one axis, or not finite. NotApplicable: as `glm`, and for priors without
-            kinks: their modes are independent calls of `glm`, which compiles once for all of them.
+        ValueError: values is not an array of one axis; or what `model_at` raises for one of them.
+        NotApplicable: as `glm`, and for priors without kinks: their modes are independent calls of `glm`, which
+            compiles once for all of them.
 
     >>> from probjax import likelihoods, linear, priors
     >>> model_at = lambda b: Model(*linear(1), prior=priors.laplace(0.0, b), likelihood=likelihoods.normal(1.0))
@@ -97,6 +98,9 @@ def glm_path(
     values = jnp.asarray(values, float)
     if values.ndim != 1 or not values.size:
         raise ValueError(f"glm_path: values has shape {values.shape} but must be [L], one hyperparameter each")
+    if not isinstance(values, jax.core.Tracer):
+        for value in np.asarray(values):
+            model_at(value)  # so that its own checks see every number
     first = model_at(values[0])
     check_inputs(first, data)
     require_counts("glm_path", max_steps=(max_steps, 1))
@@ -211,7 +215,7 @@ def _report(state, grad_norm, objective, gap, undetermined, unbounded, bound):
         "num_steps": state.num_steps,
         "num_undetermined": undetermined,
         "unbounded": unbounded,
-        "converged": (grad_norm <= bound) & ~unbounded,
+        "converged": (grad_norm <= bound) & ~unbounded & jnp.isfinite(objective),
     }
 
 

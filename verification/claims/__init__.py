@@ -42,8 +42,8 @@ LEDGER = (
     Claim(
         "A6",
         "Huber's loss is a mix of a Gaussian and a Laplace.",
-        "One density with a Gaussian core and exponential tails, least favourable at ε = 0.0579 for k = 1.345; no "
-        "Gaussian–Laplace mixture has its score.",
+        "One density with a Gaussian core and exponential tails, least favourable at ε = 0.0579 for k = 1.345; no"
+        " Gaussian–Laplace mixture has its score.",
         FALSE,
         real_line.huber_is_one_density,
     ),
@@ -57,7 +57,7 @@ LEDGER = (
     Claim(
         "A8",
         "The Beta likelihood predicts the mean of a proportion.",
-        "Where y is Beta; elsewhere it matches E log y and E log(1 − y) instead.",
+        "Where y is Beta; elsewhere its mean is another number than the mean of y.",
         HOLDS_IF,
         counts.beta_predicts_the_mean,
     ),
@@ -79,14 +79,15 @@ LEDGER = (
     Claim(
         "A12",
         "Squared error on counts predicts negative ones; Poisson regression mends it.",
-        "Where the mean function can follow the data; with a line in time neither shows, and MAE scores a median.",
+        "Where the mean function can follow the data; with a line in time nothing is negative and the Poisson "
+        "does worse.",
         HOLDS_IF,
         counts.counts_under_squared_error,
     ),
     Claim(
         "A13",
         "Laplace, Huber and Student likelihoods resist outliers.",
-        "Outliers in y. Those in x break LAD and Huber as they break least squares.",
+        "Outliers in y. Those in x more than double the error of LAD and Huber.",
         HOLDS_IF,
         robustness.outliers,
     ),
@@ -107,8 +108,8 @@ LEDGER = (
     Claim(
         "A16",
         "Squared error on labels gives worse probabilities than cross-entropy.",
-        "It is a proper score too: it loses efficiency, and its gradient where a model is sure and wrong. In a "
-        "saturated model both estimates are the same.",
+        "It is a proper score too: a slope loses efficiency, and the gradient vanishes where a model is sure and "
+        "wrong. In a saturated model both estimates are the same.",
         HOLDS_IF,
         classes.squared_error_on_labels,
     ),
@@ -116,8 +117,8 @@ LEDGER = (
         "A17",
         "The evidence is intractable, so it is approximated.",
         "It is exact for conjugate models and small networks. Laplace, ELBO, importance and bridge sampling come "
-        "within 0.05 nats where the posterior is near a Gaussian; on one tanh unit Laplace and the ELBO do not (log 2 "
-        "of their gap is the unit's mirror image).",
+        "within 0.05 nats where the posterior is near a Gaussian; on one tanh unit Laplace and the ELBO do not "
+        "(log 2 of their gap is the unit's mirror image).",
         HOLDS_IF,
         evidence.evidence_is_intractable,
     ),
@@ -131,7 +132,7 @@ LEDGER = (
     Claim(
         "A19",
         "Every optimiser maximises a likelihood.",
-        "Where the answer is not unique the start decides: descent ends at P_null w₀ + X⁺y.",
+        "One that is stopped does not; and where many answers do, the start decides: P_null w₀ + X⁺y.",
         FALSE,
         optimisers.every_optimiser,
     ),
@@ -153,14 +154,15 @@ LEDGER = (
     Claim(
         "B4",
         "Regularising improves the test error.",
-        "Where the scale fits the true weights; ridge on weights up to 82 makes it worse.",
+        "Where the scale fits the true weights; λ = 10 on weights up to 82 makes it worse.",
         HOLDS_IF,
         penalties.regularising_helps,
     ),
     Claim(
         "B5",
         "Weight decay is a Gaussian prior.",
-        "In the gradient; AdamW's decoupled decay has another fixed point.",
+        "In the gradient. AdamW's decoupled decay ends at least squares without any penalty (no |w| reaches "
+        "1/decay here).",
         HOLDS_IF,
         optimisers.weight_decay,
     ),
@@ -174,8 +176,8 @@ LEDGER = (
     Claim(
         "B7",
         "With more data maximum likelihood, MAP and posterior agree.",
-        "In a regular model; not at an edge, and agreement is not truth: with a wrong noise scale 95% intervals cover "
-        "67%.",
+        "In a regular model, as one Gaussian; not at an edge, and agreement is not truth: with a wrong noise "
+        "scale 95% intervals cover 67%.",
         HOLDS_IF,
         evidence.more_data,
     ),

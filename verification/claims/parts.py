@@ -15,7 +15,10 @@ KEY = jax.random.key(0)
 def fitted(x: np.ndarray, y: np.ndarray, likelihood, prior=None) -> np.ndarray:
     """[weight, bias] at the mode of a linear model (flat prior: the maximum of the likelihood)."""
     model = Model(*linear(x.shape[1]), prior=prior or priors.flat(), likelihood=likelihood)
-    params = glm(KEY, model, Data(jnp.asarray(x), jnp.asarray(y)), tolerance=1e-12).draws
+    posterior = glm(KEY, model, Data(jnp.asarray(x), jnp.asarray(y)), tolerance=1e-12)
+    if not abs(posterior.info["gap"]) <= 1e-7:  # nats: rounding may keep the gradient above so small a tolerance
+        raise RuntimeError(f"the fit of a claim did not converge: gap {float(posterior.info['gap'])}")
+    params = posterior.draws
     return np.append(params["weight"][0], params["bias"][0])
 
 

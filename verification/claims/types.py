@@ -68,7 +68,7 @@ def verdict(measurements: list[Measurement]) -> str:
     if any(met is None for met in (*stated, *under, *without, *instead)):
         return UNDECIDED
     if under or without:
-        conditional = under and without and all(under) and not any(without) and all(stated)
+        conditional = under and without and all(under) and not any(without) and all(stated) and all(instead)
         return HOLDS_IF if conditional else UNDECIDED
     if stated and all(stated):
         return HOLDS
