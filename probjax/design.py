@@ -139,7 +139,7 @@ def factorise(design: Design, sampled: Design, w: Array):
     precision = _prior_precision(design, w)
     if w.ndim == 1:
         return _root(rows, share * _curvature(design, sampled.data.y, f), precision)
-    outer = jnp.mean(jax.vmap(lambda y, f: _curvatures(design, y, f))(sampled.data.y, f), axis=0)
+    outer = _mean_curvature(design, sampled.data.y, f)
     size = jnp.trace(outer) / len(outer)
     # softmax does not change along the vector of ones: any curvature will do there
     outer_root = _scaled_root(outer + size / len(outer))
@@ -218,9 +218,10 @@ def _curvature(design, y, f):
     return jnp.maximum(jax.jvp(lambda f: score(design, y, f), (f,), (along,))[1], 0.0)
 
 
-def _curvatures(design, y, f):
-    """[K, K] of one row."""
-    return jax.hessian(lambda f: -design.model.likelihood.log_prob(y[None], f[None])[0])(f)
+def _mean_curvature(design, y, f):
+    """The mean over rows of −∂²/∂f² log p(y | f), [K, K]: the curvature in a shift that all rows share."""
+    total = lambda shift: -jnp.sum(design.model.likelihood.log_prob(y, f + shift))
+    return jax.hessian(total)(jnp.zeros_like(f[0])) / len(f)
 
 
 def prior_slope(design: Design, w: Array) -> tuple[Array, Array]:

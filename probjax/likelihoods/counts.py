@@ -6,9 +6,12 @@ The large terms of log p cancel; each density is written as −(half deviance) �
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import logit
 
 from probjax import special
@@ -105,11 +108,28 @@ def poisson() -> Likelihood:
     return likelihood(_POISSON, count, jnp.log)
 
 
+@jax.custom_jvp
 def _poisson_log_prob(y, log_rate):
     seen = y > 0
     hits = jnp.where(seen, y, 1.0)
     deviance = special.deviance_term(hits, jnp.exp(log_rate), special.log_ratio(log_rate, hits))
     return -jnp.where(seen, deviance, jnp.exp(log_rate)) - special.log_factorial_remainder(y)
+
+
+@partial(_poisson_log_prob.defjvp, symbolic_zeros=True)
+def _poisson_log_prob_jvp(primals, tangents):
+    # y − eᶠ along f: a fifth of the work of differentiating the form above, and fits do little else
+    y, log_rate = primals
+    along_y, along_f = tangents
+    value = _poisson_log_prob(y, log_rate)
+    tangent = jnp.zeros_like(value)
+    if not isinstance(along_f, SymbolicZero):
+        # two forms of y − eᶠ: the digits of −eᶠ at 0, and of 1 − eᶠ for f near 0
+        slope = jnp.where(y > 0, (y - 1) - jnp.expm1(log_rate), -jnp.exp(log_rate))
+        tangent += slope * along_f
+    if not isinstance(along_y, SymbolicZero):  # f − ψ(y + 1), Γ standing in for the factorial
+        tangent += (log_rate - jax.scipy.special.digamma(y + 1)) * along_y
+    return value, tangent
 
 
 def _poisson_sample(key, log_rate):
