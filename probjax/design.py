@@ -20,16 +20,20 @@ SHORT = 2000  # rows of a sum, at least
 BLOCK = 8000  # the same for several outputs, where the sums are matrix products
 FEWEST_SAMPLED = 4096
 SAMPLED_PER_COEFFICIENT = 20
+CONJUGATE = 6  # conjugate gradients: a sample tells the curvature to a fifth, so few will do
 SMALL_PIVOT = 1e-3  # Cholesky of the scaled moments keeps about 16 + 2 log₁₀ of it digits
 FLOOR = 1e-10  # of a column's norm: what is added to a singular curvature
 
 
 class Design(NamedTuple):
-    """A model with a linear predictor, its data, and params as `model.init` makes them (for their shapes)."""
+    """A model with a linear predictor, its data, and params as `model.init` makes them (for their shapes).
+
+    share: how many rows each row stands for, in a sample of them."""
 
     model: Model
     data: Data
     like: Params
+    share: float = 1.0
 
     @property
     def has_bias(self) -> bool:
@@ -68,7 +72,7 @@ def predictor(design: Design, x: Array, w: Array) -> Array:
 def objective(design: Design, w: Array) -> Array:
     """−log p(y, params | x), nats, less the prior's kinks if it has any."""
     log_probs = design.model.likelihood.log_prob(design.data.y, predictor(design, design.data.x, w))
-    return -jnp.sum(log_probs) - log_prior(design, w)
+    return -design.share * jnp.sum(log_probs) - log_prior(design, w)
 
 
 def kinks(design: Design, dtype) -> Kinks:
@@ -80,19 +84,23 @@ def kinks(design: Design, dtype) -> Kinks:
 
 def gradient(design: Design, w: Array) -> Array:
     """∇ of `objective`: one pass over the rows."""
-    x = design.data.x
     # once, not anew for each column of x that it is multiplied with
-    slopes = jax.lax.optimization_barrier(score(design, design.data.y, predictor(design, x, w)))
+    slopes = jax.lax.optimization_barrier(score(design, design.data.y, predictor(design, design.data.x, w)))
+    return design.share * _total(design, slopes) - jax.grad(lambda w: log_prior(design, w))(w)
+
+
+def _total(design, slopes):
+    """Xᵀ slopes, the column of ones included where there is a bias."""
     # in short sums first: the rounding of one long one would be multiplied by the squared condition number of x; and
     # not by lax.map: beside its loop XLA's CPU runtime (jaxlib 0.10.2) gave NaN in one compilation of six
-    num = _num_blocks(design, SHORT if w.ndim == 1 else BLOCK)
+    x = design.data.x
+    num = _num_blocks(design, SHORT if slopes.ndim == 1 else BLOCK)
     blocks = x.reshape(num, -1, x.shape[1]), slopes.reshape(num, -1, *slopes.shape[1:])
-    if w.ndim == 1:
+    if slopes.ndim == 1:
         rows = jnp.sum(jnp.sum(blocks[0] * blocks[1][..., None], axis=1), axis=0)
     else:
         rows = jnp.sum(jnp.einsum("bnk,bnd->bkd", blocks[1], blocks[0]), axis=0).T
-    rows = jnp.concatenate([rows, jnp.sum(slopes, axis=0)[None]]) if design.has_bias else rows
-    return rows - jax.grad(lambda w: log_prior(design, w))(w)
+    return jnp.concatenate([rows, jnp.sum(slopes, axis=0)[None]]) if design.has_bias else rows
 
 
 def _num_blocks(design, least):
@@ -125,26 +133,26 @@ def sample(key: Array, design: Design) -> Design:
     if design.num_sampled == design.num_rows:
         return design
     rows = jax.random.randint(key, (design.num_sampled,), 0, design.num_rows)
-    return design._replace(data=jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], design.data))
+    drawn = jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], design.data)
+    return design._replace(data=drawn, share=design.num_rows / design.num_sampled)
 
 
-def factorise(design: Design, sampled: Design, w: Array):
-    """A factor of the curvature at w from the sampled rows: R with RᵀR ≈ H for one output; for K of them the roots of
-    the Kronecker factors S ⊗ C, S the mean curvature in f and C the second moments of x."""
-    share = design.num_rows / sampled.num_rows
-    rows = sampled.data.x
+def factorise(design: Design, w: Array):
+    """A factor of the curvature at w: R with RᵀR = H for one output; for K of them w and the roots of the Kronecker
+    factors S ⊗ C ≈ H, S the mean curvature in f and C the second moments of x."""
+    rows = design.data.x
     if design.has_bias:
         rows = jnp.concatenate([rows, jnp.ones((len(rows), 1), rows.dtype)], axis=1)
-    f = predictor(design, sampled.data.x, w)
+    f = predictor(design, design.data.x, w)
     precision = _prior_precision(design, w)
     if w.ndim == 1:
-        return _root(rows, share * _curvature(design, sampled.data.y, f), precision)
-    outer = _mean_curvature(design, sampled.data.y, f)
+        return _root(rows, design.share * _curvature(design, design.data.y, f), precision)
+    outer = _mean_curvature(design, design.data.y, f)
     size = jnp.trace(outer) / len(outer)
     # softmax does not change along the vector of ones: any curvature will do there
     outer_root = _scaled_root(outer + size / len(outer))
-    moments = share * rows.T @ rows + jnp.diag(jnp.mean(precision, axis=1)) / jnp.where(size > 0, size, 1.0)
-    return outer_root, _scaled_root(moments)
+    moments = design.share * rows.T @ rows + jnp.diag(jnp.mean(precision, axis=1)) / jnp.where(size > 0, size, 1.0)
+    return w, outer_root, _scaled_root(moments)
 
 
 def factorise_quadratic(design: Design, w: Array) -> Array:
@@ -198,6 +206,12 @@ def curvature(design: Design, w: Array, columns: Array) -> Array:
     is_bias = columns == x.shape[1]
     rows = jnp.where(is_bias, 1.0, jnp.take(x, columns, axis=1, mode="clip"))
     return rows.T @ (rows * weights[:, None]) + jnp.diag(_prior_precision(design, w)[columns])
+
+
+def bias_curvature(design: Design, w: Array) -> Array:
+    """∂² of `objective` in the bias, as it is: 0 where every row has lost its curvature."""
+    weights = _curvature(design, design.data.y, predictor(design, design.data.x, w))
+    return design.share * jnp.sum(weights) + _prior_precision(design, w)[-1]
 
 
 def _scaled_root(matrix):
@@ -269,7 +283,7 @@ def curvature_kept(before, after, w: Array) -> tuple[Array, Array]:
     threads go on spinning and cost more than the whole fit.
     """
     if isinstance(before, tuple):
-        before, after, w = before[0], after[0], jnp.sum(w, axis=0)
+        before, after, w = before[1], after[1], jnp.sum(w, axis=0)
     quotient = lambda v: jnp.sum((after @ v) ** 2) / jnp.sum((before @ v) ** 2)
 
     def iterate(v, _):
@@ -282,11 +296,36 @@ def curvature_kept(before, after, w: Array) -> tuple[Array, Array]:
 
 
 def solve(factor, v: Array) -> Array:
-    """H⁻¹ v."""
+    """H⁻¹ v, for K outputs as far as S ⊗ C is H."""
     if v.ndim == 1:
         return _solve_root(factor, v)
-    outer, moments = factor
+    _, outer, moments = factor
     return _solve_root(outer, _solve_root(moments, v).T).T
+
+
+def solve_better(design: Design, factor, v: Array) -> Array:
+    """H⁻¹ v; for K outputs a few conjugate gradients on H itself, S ⊗ C preconditioning them (Byrd et al. 2011)."""
+    if v.ndim == 1:
+        return solve(factor, v)
+    x, y = design.data.x, design.data.y
+    slopes = jax.linearize(lambda f: score(design, y, f), predictor(design, x, factor[0]))[1]
+    precision = _prior_precision(design, factor[0])
+    times = lambda v: design.share * _total(design, slopes(predictor(design, x, v))) + precision * v
+    ratio = lambda top, below: jnp.where(below > 0, top / jnp.where(below > 0, below, 1.0), 0.0)
+
+    def step(carry, _):
+        found, left, along, size = carry
+        image = times(along)
+        # what is left then is rounding, and softmax has no curvature at all along the vector of ones
+        length = jnp.where(size > 1e-12 * whole, ratio(size, jnp.vdot(along, image)), 0.0)
+        found, left = found + length * along, left - length * image
+        better = solve(factor, left)
+        new_size = jnp.vdot(left, better)
+        return (found, left, better + ratio(new_size, size) * along, new_size), None
+
+    first = solve(factor, v)
+    whole = jnp.vdot(v, first)
+    return jax.lax.scan(step, (jnp.zeros_like(v), v, first, whole), None, length=CONJUGATE)[0][0]
 
 
 def _solve_root(root, v):

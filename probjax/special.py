@@ -92,12 +92,18 @@ def stirling_remainder(x: Array) -> Array:
     """
     small = x < 2
     within = jnp.where(small, x, 1.0)
-    inverse = 1 / jnp.where(small, x + 2, x)
+    above = _stirling_series(jnp.where(small, x + 2, x))
+    return above + jnp.where(small, _step(within) + _step(within + 1), 0.0)
+
+
+def _stirling_series(x):
+    """R(x) for x ≥ 2."""
+    inverse = 1 / x
     t = 8 * inverse * inverse - 1
     series = jnp.zeros_like(t)
     for coefficient in _STIRLING_POWERS[::-1]:
         series = float(coefficient) + t * series
-    return inverse * series + jnp.where(small, _step(within) + _step(within + 1), 0.0)
+    return inverse * series
 
 
 def _step(x):
@@ -128,7 +134,7 @@ def log_factorial_remainder(y: Array) -> Array:
     """log y! − y log y + y for counts y = 0, 1, 2, …; 0 at 0. Exact up to 15, ½ log 2πy + R(y) above."""
     large = jnp.where(y > 15, y, 16.0)
     table = jnp.asarray(_FACTORIALS, large.dtype)[jnp.clip(y, 0, 15).astype(int)]
-    return jnp.where(y > 15, HALF_LOG_TWO_PI + 0.5 * jnp.log(large) + stirling_remainder(large), table)
+    return jnp.where(y > 15, HALF_LOG_TWO_PI + 0.5 * jnp.log(large) + _stirling_series(large), table)
 
 
 def deviance_term(count: Array, expected: Array, u: Array) -> Array:

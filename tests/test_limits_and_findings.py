@@ -139,8 +139,8 @@ def test_draws_that_were_not_finite_are_a_finding_of_their_own(tmp_path):
 
 def test_the_committed_record_names_only_problems_and_methods_that_exist():
     from verification.posteriordb import PORTS
-    from verification.problems import CORE
+    from verification.problems import PROBLEMS
 
     for name in findings.load():
         problem, method, _ = name.split("/")
-        assert problem in {**CORE, **PORTS} and not METHODS[method].exact
+        assert problem in {**PROBLEMS, **PORTS} and not METHODS[method].exact

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "execute the ledger of statements on losses, priors, evidence and information",
     )
     p.add_argument("--quick", action="store_true", help="three small problems")
-    p.add_argument("--full", action="store_true", help="four times the replications, tolerances halved")
+    p.add_argument("--full", action="store_true", help="all problems, four times the replications, tolerances halved")
     p.add_argument("--problem", nargs="+", action="extend", default=[], metavar="NAME", help="only these problems")
     p.add_argument(
         "--method",
@@ -84,11 +84,11 @@ def main(argv: list[str] | None = None) -> int:
 
             return run_claims(console, _claims(options), Path(options.out), options.seed, options.jobs)
         if options.methods == ["controls"]:
-            from verification.problems import CORE
+            from verification.problems import PROBLEMS
             from verification.rates import measure
 
             path = RATES if options.record else Path(options.out) / RATES.name
-            drawable = [name for name in _problems(options) if name in CORE]  # ported posteriors have no exact draws
+            drawable = [name for name in _problems(options) if name in PROBLEMS]
             return measure(console, drawable, options.runs, options.seed, options.jobs, path)
         tasks, methods, problems = _tasks(options)
     except KeyboardInterrupt:  # of `controls` or `claims`, which keep nothing unfinished
@@ -134,7 +134,7 @@ def _claims(options) -> list[str]:
 
 def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
     from verification.methods import METHODS, load_method
-    from verification.problems import CORE
+    from verification.problems import PROBLEMS
 
     for name in options.methods:
         if name in RESERVED or name in COMMANDS:
@@ -143,7 +143,7 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
                 "it takes no METHODs beside it"
             )
         if name not in METHODS:
-            problem = f"; {name} is a problem: --problem {name}" if name in CORE else ""
+            problem = f"; {name} is a problem: --problem {name}" if name in PROBLEMS else ""
             raise UsageError(
                 _unknown("method", name, [*METHODS, *COMMANDS]) + "; your own goes to --method FILE:FUNCTION" + problem
             )
@@ -165,7 +165,7 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
 
 
 def _problems(options) -> list[str]:
-    from verification.problems import CORE, QUICK
+    from verification.problems import CORE, PROBLEMS, QUICK
 
     ported = []
     if options.posteriordb is not None:
@@ -175,11 +175,12 @@ def _problems(options) -> list[str]:
             ported, _ = names(options.posteriordb)
         except ValueError as error:
             raise UsageError(str(error)) from error
-    known = [*CORE, *ported]
+    known = [*PROBLEMS, *ported]
     for name in options.problem:
         if name not in known:
             raise UsageError(_unknown("problem", name, known))
-    return options.problem or [*(QUICK if options.quick else CORE), *ported]
+    chosen = QUICK if options.quick else PROBLEMS if options.full or options.record else CORE
+    return options.problem or [*chosen, *ported]
 
 
 def _unknown(kind: str, name: str, known) -> str:
@@ -269,11 +270,12 @@ def _print_end(console, outcome, out, status) -> None:
 
 def _list(console, options) -> int:
     from verification.methods import METHODS
-    from verification.problems import CORE, QUICK
+    from verification.problems import CORE, PROBLEMS, QUICK
 
     console.print("methods: " + ", ".join(METHODS), highlight=False)
-    for name in CORE:
-        console.print(f"problem: {name}{' (quick)' if name in QUICK else ''}", highlight=False)
+    for name in PROBLEMS:
+        kind = " (quick, core)" if name in QUICK else " (core)" if name in CORE else ""
+        console.print(f"problem: {name}{kind}", highlight=False)
     from verification.claims import LEDGER
 
     for claim in LEDGER:

@@ -8,6 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+class Bug(NamedTuple):
+    """A wrong program whose draws can be made from exact ones.
+
+    name: what it does wrong, in words; bugs of several problems that are the same have the same name.
+    damage: (numpy Generator, params with leading S, drawn from the exact posterior) -> params with leading S as the
+        wrong program would draw them.
+    """
+
+    name: str
+    damage: Callable
+
+
 class Problem(NamedTuple):
     """A model with data whose posterior is known.
 
@@ -22,6 +34,7 @@ class Problem(NamedTuple):
         such sampler.
     log_concave: whether the posterior has one mode for sure.
     linear: the regression behind a Gaussian posterior, from which `limits` computes known wrong answers; else None.
+    bug: a wrong program that this problem, and few others, can catch; needs `exact_draws`.
     """
 
     name: str
@@ -34,6 +47,7 @@ class Problem(NamedTuple):
     exact_draws: Callable | None
     log_concave: bool = False
     linear: Any = None
+    bug: Bug | None = None
 
 
 class Replications(NamedTuple):

@@ -45,10 +45,10 @@ def run_task(task: Task, tell: Callable[[str], None] = lambda state: None) -> di
 @cache
 def build_problem(name: str, posteriordb: str | None):
     """The problem of that name, solved; once a process."""
-    from verification.problems import CORE
+    from verification.problems import PROBLEMS
 
-    if name in CORE:
-        return CORE[name]()
+    if name in PROBLEMS:
+        return PROBLEMS[name]()
     from verification.posteriordb import build
 
     return build(posteriordb, name)

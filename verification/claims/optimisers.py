@@ -85,15 +85,13 @@ def early_stopping_and_dropout(rng) -> Finding:
     ridge = lambda penalty: np.linalg.solve(x.T @ x + penalty, x.T @ y)
     anisotropic = ridge(vt.T @ np.diag(s**2 * (1 - share) / share) @ vt)
     penalties = np.geomspace(1e-3, 1e4, 2000)
-    residual = [np.linalg.norm(ridge(p * np.eye(4)) - stopped) / np.linalg.norm(stopped) for p in penalties]
-    q_equal = np.linalg.qr(x)[0]
-    equal = descend(q_equal, 0.1)
-    one_share = 1 - 0.9**steps
-    equal_ridge = np.linalg.solve((1 + (1 - one_share) / one_share) * np.eye(4), q_equal.T @ y)
+    residual = [float(np.linalg.norm(ridge(p * np.eye(4)) - stopped) / np.linalg.norm(stopped)) for p in penalties]
     keep, w = 0.7, rng.normal(size=4)
     mask_penalty = lambda x: (1 - keep) / keep * np.sum(w**2 * np.sum(x**2, axis=0))
     exact = _expected_dropout_loss(x, y, w, keep) - np.sum((y - x @ w) ** 2)
-    doubled = np.vstack([x, x])
+    twice = mask_penalty(np.vstack([x, x])) / mask_penalty(x) - 1
+    other = "stopped descent less the filter 1 − exp(−ηts²)"
+    masks = "expected loss under dropout less the loss and the penalty, relative"
 
     def draw(ax):
         grid = np.geomspace(s[-1] * 0.5, s[0] * 1.2, 200)
@@ -106,33 +104,23 @@ def early_stopping_and_dropout(rng) -> Finding:
 
     return Finding(
         [
-            Measurement(
-                STATED, "stopped descent less the nearest isotropic ridge, relative", float(min(residual)), 1e-8
-            ),
-            Measurement(
-                STATED,
-                "dropout's penalty on twice the rows over that on the rows − 1",
-                mask_penalty(doubled) / mask_penalty(x) - 1,
-                1e-8,
-            ),
+            Measurement(STATED, "stopped descent less the nearest isotropic ridge, relative", min(residual), 1e-8),
+            Measurement(STATED, "dropout's penalty on twice the rows over that on the rows − 1", twice, 1e-8),
             Measurement(INSTEAD, "stopped descent less its filter", gap(stopped, filtered(share)), 1e-10),
             Measurement(INSTEAD, "stopped descent less the ridge λᵢ", gap(stopped, anisotropic), 1e-10),
-            Measurement(INSTEAD, "equal singular values: less one ridge", gap(equal, equal_ridge), 1e-10),
-            Measurement(
-                INSTEAD,
-                "expected loss under dropout less the loss and the penalty, relative",
-                abs(exact / mask_penalty(x) - 1),
-                1e-10,
-            ),
-            Measurement(
-                CONTROL,
-                "stopped descent less the filter 1 − exp(−ηts²)",
-                gap(stopped, filtered(1 - np.exp(-rate * steps * s**2))),
-                1e-10,
-            ),
+            Measurement(INSTEAD, "equal singular values: less one ridge", _one_ridge(x, y, descend, steps), 1e-10),
+            Measurement(INSTEAD, masks, abs(exact / mask_penalty(x) - 1), 1e-10),
+            Measurement(CONTROL, other, gap(stopped, filtered(1 - np.exp(-rate * steps * s**2))), 1e-10),
         ],
         draw,
     )
+
+
+def _one_ridge(x, y, descend, steps):
+    """Stopped descent less its one ridge where all singular values are equal."""
+    equal = np.linalg.qr(x)[0]
+    share = 1 - 0.9**steps
+    return gap(descend(equal, 0.1), np.linalg.solve((1 + (1 - share) / share) * np.eye(4), equal.T @ y))
 
 
 def _expected_dropout_loss(x, y, w, keep):

@@ -143,8 +143,45 @@ def no_mass_at_zero(rng) -> Finding:
 
 def regularising_helps(rng) -> Finding:
     """Expected squared error of ridge, bias² + variance, against least squares: a gain where λ fits the truth."""
-    x = rng.normal(size=(30, 12))
-    new, noise, tau = rng.normal(size=(400, 12)), 2.0, 1.0
+    noise, tau = 2.0, 1.0
+    risk, by_evidence = _risk_under_the_prior(rng, noise, tau)
+    train, test = listings.sparse()
+    rmse = lambda w: float(np.sqrt(np.mean((test.y - test.x @ w[:-1] - w[-1]) ** 2)))
+    ridge = lambda tau: fitted(train.x, train.y, likelihoods.normal(1.0), on_weights(priors.normal(0.0, tau)))
+    plain, one, ten = rmse(least_squares(train.x, train.y)), rmse(ridge(1.0)), rmse(ridge(0.1**0.5))
+    listed = [listings.SPARSE[name][1] for name in ("MLE", "Ridge 1", "Ridge 10")]
+    gain = lambda role, what, value: Measurement(role, what, value, 0.0, at_least=True)
+
+    def draw(ax):
+        penalties = np.geomspace(1e-2, 1e3, 60)
+        curve = [risk(p) / risk(0.0) for p in penalties]
+        ax.semilogx(penalties, curve, color=GOOD, label="true weights from the prior")
+        curve = [rmse(ridge(p**-0.5)) ** 2 / plain**2 for p in penalties[::6]]
+        ax.semilogx(penalties[::6], curve, "o-", color=BAD, label="the listing: 40 zeros, weights up to 82")
+        ax.axvline(by_evidence, color=TRUTH, ls=":", lw=1, label="λ of largest evidence (first)")
+        ax.axhline(1, color="0.8", lw=0.8)
+        ax.set(xlabel="λ", ylabel="squared test error over that of least squares", ylim=(0, 3))
+        ax.legend(frameon=False)
+
+    least = "test RMSE of least squares, ridge 1, ridge 10 less the listing's"
+    there = "gain in expected squared error, the listing's rows and true weights, ridge 10"
+    best = risk(0.0) - risk(noise**2 / tau**2)
+    return Finding(
+        [
+            gain(UNDER, "gain in expected squared error at λ = σ²/τ²", best),
+            gain(UNDER, "gain at the λ of largest evidence on one data set", risk(0.0) - risk(by_evidence)),
+            Measurement(STATED, least, gap([plain, one, ten], listed), 1e-8),
+            gain(WITHOUT, there, _listed_risk(0.0) - _listed_risk(10.0)),
+            gain(CONTROL, "gain in expected squared error at 100 σ²/τ²", risk(0.0) - risk(100 * noise**2 / tau**2)),
+        ],
+        draw,
+    )
+
+
+def _risk_under_the_prior(rng, noise, tau):
+    """λ -> expected squared error of its ridge where the true weights come from the prior; and, for one data set, the
+    λ of largest evidence."""
+    x, new = rng.normal(size=(30, 12)), rng.normal(size=(400, 12))
     truth = tau * rng.standard_normal((12, 2000))
 
     def risk(penalty):
@@ -153,68 +190,10 @@ def regularising_helps(rng) -> Finding:
         return np.mean(bias**2) + noise**2 * np.mean(np.sum((new @ gain) ** 2, axis=1))
 
     y = x @ truth[:, 0] + noise * rng.standard_normal(30)
-    build = lambda tau: Model(
-        *linear(12, bias=False), prior=priors.normal(0.0, tau), likelihood=likelihoods.normal(noise)
-    )
+    likelihood = likelihoods.normal(noise)
+    build = lambda tau: Model(*linear(12, bias=False), prior=priors.normal(0.0, tau), likelihood=likelihood)
     scale, _ = empirical_bayes(build, Data(x, y), 1.0)
-    by_evidence = float(noise**2 / scale**2)
-    train, test = listings.sparse()
-    rmse = lambda w: float(np.sqrt(np.mean((test.y - test.x @ w[:-1] - w[-1]) ** 2)))
-    ridge = lambda tau: fitted(train.x, train.y, likelihoods.normal(1.0), on_weights(priors.normal(0.0, tau)))
-    plain, one, ten = rmse(least_squares(train.x, train.y)), rmse(ridge(1.0)), rmse(ridge(0.1**0.5))
-    listed = [listings.SPARSE[name][1] for name in ("MLE", "Ridge 1", "Ridge 10")]
-
-    def draw(ax):
-        penalties = np.geomspace(1e-2, 1e3, 60)
-        ax.semilogx(
-            penalties, [risk(p) / risk(0.0) for p in penalties], color=GOOD, label="true weights from the prior"
-        )
-        curve = [rmse(ridge(p**-0.5)) ** 2 / plain**2 for p in penalties[::6]]
-        ax.semilogx(penalties[::6], curve, "o-", color=BAD, label="the listing: 40 zeros, weights up to 82")
-        ax.axvline(by_evidence, color=TRUTH, ls=":", lw=1, label="λ of largest evidence (first)")
-        ax.axhline(1, color="0.8", lw=0.8)
-        ax.set(xlabel="λ", ylabel="squared test error over that of least squares", ylim=(0, 3))
-        ax.legend(frameon=False)
-
-    return Finding(
-        [
-            Measurement(
-                UNDER,
-                "gain in expected squared error at λ = σ²/τ²",
-                risk(0.0) - risk(noise**2 / tau**2),
-                0.0,
-                at_least=True,
-            ),
-            Measurement(
-                UNDER,
-                "gain at the λ of largest evidence on one data set",
-                risk(0.0) - risk(by_evidence),
-                0.0,
-                at_least=True,
-            ),
-            Measurement(
-                STATED,
-                "test RMSE of least squares, ridge 1, ridge 10 less the listing's",
-                gap([plain, one, ten], listed),
-                1e-8,
-            ),
-            Measurement(
-                WITHOUT,
-                "gain in expected squared error, the listing's rows and true weights, ridge 10",
-                _listed_risk(0.0) - _listed_risk(10.0),
-                0.0,
-                at_least=True,
-            ),
-            Measurement(
-                CONTROL,
-                "gain in expected squared error at 100 σ²/τ²",
-                risk(0.0) - risk(100 * noise**2 / tau**2),
-                0.0,
-                at_least=True,
-            ),
-        ],
-        draw,
-    )
+    return risk, float(noise**2 / scale**2)
 
 
 def _listed_risk(penalty):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 from scipy.stats import multivariate_normal
 
 
@@ -26,11 +27,14 @@ class Certificate(NamedTuple):
     predictive_error: float | None = None
 
 
+LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)  # at which whole distributions are compared
+
+
 class Reference(NamedTuple):
     """Posterior summaries of Q named queries. A field that is None makes no claim.
 
     mean, sd, q05, q95: [Q]; corr: [Q, Q]; log_predictive: joint log p(y_new | data), nats, over num_new rows;
-    log_evidence: log p(data), nats, None when the prior is improper.
+    log_evidence: log p(data), nats, None when the prior is improper; quantiles: [9, Q] at `LEVELS`.
     """
 
     names: tuple[str, ...]
@@ -43,6 +47,7 @@ class Reference(NamedTuple):
     num_new: int
     log_evidence: float | None
     certificate: Certificate | None
+    quantiles: np.ndarray | None = None
 
 
 Z95 = 1.6448536269514722  # Φ⁻¹(0.95)
@@ -65,6 +70,7 @@ def gaussian_reference(names, mean, covariance, *, new=None, log_evidence=None, 
     """
     mean, covariance = np.asarray(mean, float), np.asarray(covariance, float)
     sd = np.sqrt(np.diag(covariance))
+    quantiles = mean + np.outer(ndtri(LEVELS), sd)
     log_predictive = None if new is None else float(multivariate_normal.logpdf(new[0], new[1], new[2]))
     num_new = 0 if new is None else len(new[0])
     return Reference(
@@ -78,6 +84,7 @@ def gaussian_reference(names, mean, covariance, *, new=None, log_evidence=None, 
         num_new,
         log_evidence,
         certificate,
+        quantiles,
     )
 
 
@@ -85,7 +92,7 @@ def difference_in_sd(a: Reference, b: Reference) -> float:
     """The largest difference of two answers over means, sds, quantiles (in sd of `a`), correlations and log
     predictive (nats)."""
     gaps = [0.0]
-    for field in ("mean", "sd", "q05", "q95"):
+    for field in ("mean", "sd", "q05", "q95", "quantiles"):
         left, right = getattr(a, field), getattr(b, field)
         if left is not None and right is not None:
             gaps.append(np.max(np.abs(left - right) / a.sd))

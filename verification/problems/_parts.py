@@ -67,12 +67,38 @@ def certified(reference: Reference, second: Reference, found: str, second_name: 
     return reference._replace(certificate=Certificate(gap, found, second_name, gap))
 
 
+def reweighted(log_ratio):
+    """The damage of a bug whose posterior has a density: exact draws, resampled with weights wrong/right.
+
+    Args:
+        log_ratio: params -> log of the wrong (unnormalised) density over the right one.
+
+    Raises:
+        ArithmeticError: the two overlap so little that fewer than a fiftieth of the draws count.
+    """
+
+    def damage(rng, params):
+        log_weights = np.asarray(jax.vmap(log_ratio)(jax.tree.map(jnp.asarray, params)), float)
+        weights = np.exp(log_weights - log_weights.max())
+        effective, num = weights.sum() ** 2 / (weights**2).sum(), len(weights)
+        if effective < num / 50:
+            raise ArithmeticError(f"{effective:.0f} of {num} draws count under the wrong density; take a nearer one")
+        rows = rng.choice(num, num, p=weights / weights.sum())
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], params)
+
+    return damage
+
+
+def linear_params(w):
+    """[S, D + 1], the intercept last -> params of `linear(D)` with leading S."""
+    return {"weight": w[:, :-1], "bias": w[:, -1]}
+
+
 def gaussian_draws(mean, covariance):
     """(rng, S) -> params of `linear(D)`, drawn from N(mean, covariance) over [weight, bias]."""
     factor = np.linalg.cholesky(covariance)
 
     def draw(rng, num_draws):
-        values = mean + rng.standard_normal((num_draws, len(mean))) @ factor.T
-        return {"weight": values[:, :-1], "bias": values[:, -1]}
+        return linear_params(mean + rng.standard_normal((num_draws, len(mean))) @ factor.T)
 
     return draw

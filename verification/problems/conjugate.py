@@ -168,3 +168,10 @@ def _simplex(u):
 
 def _log_ratio(p):
     return np.log(p[:, :-1]) - np.log(p[:, -1:])
+
+
+PROBLEMS = {
+    "beta_bernoulli": beta_bernoulli,
+    "gamma_poisson": gamma_poisson,
+    "dirichlet_categorical": dirichlet_categorical,
+}

@@ -14,7 +14,8 @@ from sklearn.datasets import load_breast_cancer
 from probjax import Data, Model, likelihoods, linear, priors
 from verification.exact import quadrature
 from verification.exact.reference import Certificate, Reference
-from verification.problems._parts import linear_queries, new_rows, principal_directions, with_ones
+from verification.exact.sampling import rejection_sampler
+from verification.problems._parts import linear_params, linear_queries, new_rows, principal_directions, with_ones
 from verification.types import Problem
 
 LONG_RUN = Path(__file__).with_name("breast_cancer_long_run.json")
@@ -38,7 +39,8 @@ def breast_cancer_pc() -> Problem:
         "breast_cancer_pc", "breast cancer, logistic regression on 2 principal components", scores, y, probes, reference
     )
     covariance = (reference.corr * np.outer(reference.sd, reference.sd))[:3, :3]  # the first three queries are w itself
-    return problem._replace(exact_draws=_rejection_sampler(density, reference.mean[:3], covariance), log_concave=True)
+    draw = rejection_sampler(density, reference.mean[:3], covariance)
+    return problem._replace(exact_draws=lambda rng, num: linear_params(draw(rng, num)), log_concave=True)
 
 
 def standardised_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
@@ -122,25 +124,7 @@ def _problem(name, about, x, y, probes, reference) -> Problem:
     )
 
 
-def _rejection_sampler(density, mean, covariance):
-    """Exact draws by rejection from a multivariate t (10 degrees of freedom) with the posterior's mean and covariance;
-    its tails cover a log-concave posterior's."""
-    factor, dof, dim = np.linalg.cholesky(covariance), 10.0, len(mean)
-    log_t = lambda z: -0.5 * (dof + dim) * np.log1p((z**2).sum(1) / dof)
-
-    probe = np.random.default_rng(0).standard_normal((40_000, dim)) * 2.0
-    bound = np.max(density(mean + probe @ factor.T) - log_t(probe)) + 0.1
-
-    def draw(rng, num_draws):
-        kept, num = [], 0
-        while num < num_draws:
-            z = rng.standard_normal((4096, dim)) / np.sqrt(rng.chisquare(dof, 4096) / dof)[:, None]
-            log_ratio = density(mean + z @ factor.T) - log_t(z) - bound
-            if log_ratio.max() > 0:
-                raise ArithmeticError(f"the rejection bound is exceeded by {log_ratio.max():.3f} nats; raise it")
-            kept.append(z[np.log(rng.uniform(size=4096)) < log_ratio])
-            num += len(kept[-1])
-        w = mean + np.concatenate(kept)[:num_draws] @ factor.T
-        return {"weight": w[:, :-1], "bias": w[:, -1]}
-
-    return draw
+PROBLEMS = {
+    "breast_cancer_pc": breast_cancer_pc,
+    "breast_cancer": breast_cancer,
+}

@@ -54,3 +54,8 @@ def _values_and_contrasts(apply, x, pairs, params):
 def _params(draws):
     w, b, a, c = draws.T
     return ({"weight": w[:, None, None], "bias": b[:, None]}, {"weight": a[:, None, None], "bias": c[:, None]})
+
+
+PROBLEMS = {
+    "network_one_unit": network_one_unit,
+}

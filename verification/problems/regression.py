@@ -154,3 +154,10 @@ def _nig_draws(mean, covariance, shape, rate):
         return {"network": {"weight": w[:, :-1], "bias": w[:, -1]}, "log_scale": np.log(sigma)}
 
     return draw
+
+
+PROBLEMS = {
+    "linear": linear_small,
+    "diabetes": diabetes,
+    "diabetes_noise": diabetes_noise,
+}
