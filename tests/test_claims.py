@@ -76,7 +76,7 @@ def test_the_ledger_has_every_row():
 def quick(tmp_path_factory):
     out = tmp_path_factory.mktemp("claims")
     (out / command.FOLDER).mkdir()
-    return out, lambda name: command.run_claim(name, str(out), 0)
+    return out, lambda name: command.run_claim((name, str(out), 0))
 
 
 @pytest.mark.parametrize("name", ["A3", "A18", "B6", "E1", "E2", "E3"])

@@ -237,14 +237,24 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == 130
 
 
-def test_a_worker_that_dies_is_named_and_what_is_finished_stays(tmp_path, capsys):
-    (tmp_path / "deadly.py").write_text("import os\n\ndef dies(key, model, data):\n    os._exit(7)\n")
-    deadly = ["--method", f"{tmp_path / 'deadly.py'}:dies"]
-    status = main(["map_estimate", *deadly, "--problem", "linear", "--jobs", "1", "--out", str(tmp_path / "out")])
+def test_a_method_that_kills_its_process_or_hangs_fails_its_cells_and_the_others_go_on(tmp_path, capsys):
+    (tmp_path / "deadly.py").write_text(
+        "import os, time\n\ndef dies(key, model, data):\n    os._exit(7)\n\n"
+        "def hangs(key, model, data):\n    time.sleep(1000)\n"
+    )
+    methods = ["--method", f"{tmp_path / 'deadly.py'}:dies", "--method", f"{tmp_path / 'deadly.py'}:hangs"]
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("verification.workers.GRACE", 0.0)
+        options = ["--problem", "linear", "--jobs", "1", "--out", str(out), "--cell-timeout", "40"]
+        status = main(["map_estimate", *methods, *options])
     said = capsys.readouterr().out
     assert status == 1
-    assert "a worker process died" in said and "the same command resumes" in said
-    assert len(list((tmp_path / "out" / "cells").glob("*.json"))) == 2
+    assert "its process died (exit status 7)" in said and "stopped after 40 s; --cell-timeout gives more" in said
+    cells = json.loads((out / "summary.json").read_text())["cells"]
+    assert {c["outcome"] for c in cells if c["method"].endswith(("dies", "hangs"))} == {"error"}
+    assert not any(c["outcome"] == "error" for c in cells if c["method"] == "map_estimate")
+    assert len(list((out / "cells").glob("*.json"))) == 2  # failures are tried again
 
 
 def test_workers_end_when_their_parent_is_gone(tmp_path):

@@ -152,7 +152,16 @@ def test_nan_is_no_agreement_and_constant_queries_have_no_correlation():
     assert isinstance(a, Reference)
 
 
-@pytest.mark.parametrize("name", ports.PORTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "eight_schools-eight_schools_noncentered",
+        "kidiq-kidscore_interaction",
+        "sblri-blr",
+        "sblrc-blr",
+        "nes_logit_data-nes_logit_model",
+    ],
+)
 def test_ported_posteriors_agree_with_the_stored_exact_means_and_sds(name, posteriordb):
     """To 1e-6 posterior sd: two quadratures, one written apart from the other."""
     stored = json.loads((posteriordb / "own_exact" / f"{name}.json").read_text())["params"]
@@ -168,7 +177,7 @@ def test_ported_posteriors_agree_with_the_stored_exact_means_and_sds(name, poste
 @pytest.mark.parametrize("name", ["sblri-blr", "kidiq-kidscore_interaction"])
 def test_quantiles_of_the_noise_scale_equal_adaptive_quadrature(name, posteriordb):
     """P(σ ≤ q95) by SciPy's adaptive rule on the marginal of σ, written down afresh, and its own root."""
-    data = ports.PORTS[name].prepare(ports._read_data(ports.find_database(posteriordb), name))
+    data = ports.PORTS[name].prepare(ports.read_data(ports.find_database(posteriordb), name))
     x, y = data["x"], data["y"]
     gram, cross, n, d = x.T @ x, x.T @ y, len(y), x.shape[1]
     flat = name.startswith("kidiq")

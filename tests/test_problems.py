@@ -150,4 +150,4 @@ def test_a_folder_that_is_no_clone_is_refused_with_the_cure(tmp_path):
     with pytest.raises(ValueError, match="no data/data/; the clone is incomplete"):
         ports.find_database(tmp_path)
     with pytest.raises(ValueError, match="no port here; ported are"):
-        ports.build(tmp_path, "gp_pois_regr-gp_regr")
+        ports.build(tmp_path, "garch-garch11")

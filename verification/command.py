@@ -15,8 +15,8 @@ from verification.types import Verdict
 from verification.work import Task
 
 PLAIN_WIDTH = 150  # of tables that go into a file or a pipe
-RESERVED = ("mutants", "score", "doctor")
-COMMANDS = ("controls", "claims")
+RESERVED = ("doctor",)
+COMMANDS = ("controls", "claims", "mutants", "score")
 EPILOG = """exit status: 0 when every fail is expected (a theorem's number or a recorded finding, matched within the
 margins) and at most 2% of applicable cells are unresolved (none with --quick or --method); 1 otherwise; 2 for bad
 usage; 130 after Ctrl-C (finished cells are kept and the same command resumes)."""
@@ -35,18 +35,33 @@ def parser() -> argparse.ArgumentParser:
         "methods",
         nargs="*",
         metavar="METHOD",
-        help="which methods (default: all); or `controls`: measure the suite's own error rates; or `claims [ID …]`: "
-        "execute the ledger of statements on losses, priors, evidence and information",
+        help="which methods (default: all); or a command: `controls` measures the suite's own error rates, `mutants` "
+        "which seeded bugs it catches; `score` judges draws from files; `claims [ID …]` executes the ledger of "
+        "statements on losses, priors, evidence and information",
     )
     p.add_argument("--quick", action="store_true", help="three small problems")
     p.add_argument("--full", action="store_true", help="all problems, four times the replications, tolerances halved")
-    p.add_argument("--problem", nargs="+", action="extend", default=[], metavar="NAME", help="only these problems")
+    p.add_argument(
+        "--problem",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="only these problems; or your own, FILE:FUNCTION, a function () -> Problem or (model, data)",
+    )
     p.add_argument(
         "--method",
         action="append",
         default=[],
         metavar="FILE:FUNCTION",
         help="put your own (key, model, data) -> Posterior on trial (or package.module:function)",
+    )
+    p.add_argument(
+        "--draws",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="for `score`: draws made anywhere (npz, NetCDF, CSV, Stan CSV; one file, or one a chain)",
     )
     p.add_argument("--posteriordb", metavar="DIR", help="add the ported posteriors of a clone of posteriordb")
     p.add_argument(
@@ -56,6 +71,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worker processes (default: one a core)"
     )
+    p.add_argument(
+        "--cell-timeout",
+        type=float,
+        default=1800.0,
+        metavar="SECONDS",
+        help="a method that takes longer on a problem is stopped, its cells are errors (default: 1800)",
+    )
     p.add_argument("--fresh", action="store_true", help="do not reuse stored cells of an earlier run")
     p.add_argument(
         "--record",
@@ -63,7 +85,11 @@ def parser() -> argparse.ArgumentParser:
         help="run at the full budget and rewrite the recorded findings; with `controls`, the recorded rates",
     )
     p.add_argument(
-        "--runs", type=int, default=300, metavar="N", help="trials of each control, for `controls` (default: 300)"
+        "--runs",
+        type=int,
+        default=300,
+        metavar="N",
+        help="trials of each control, for `controls`; clean runs of each core problem, for `mutants` (default: 300)",
     )
     p.add_argument("--list", action="store_true", help="print the methods, problems and claims, and stop")
     return p
@@ -90,6 +116,14 @@ def main(argv: list[str] | None = None) -> int:
             path = RATES if options.record else Path(options.out) / RATES.name
             drawable = [name for name in _problems(options) if name in PROBLEMS]
             return measure(console, drawable, options.runs, options.seed, options.jobs, path)
+        if options.methods == ["score"]:
+            return _score(console, options)
+        if options.methods == ["mutants"]:
+            from verification.mutants.command import run as run_mutants
+            from verification.problems import CORE
+
+            chosen = _problems(options)
+            return run_mutants(console, chosen, CORE, options.runs, options.seed, options.jobs, Path(options.out))
         tasks, methods, problems = _tasks(options)
     except KeyboardInterrupt:  # of `controls` or `claims`, which keep nothing unfinished
         return 130
@@ -99,10 +133,22 @@ def main(argv: list[str] | None = None) -> int:
     return _run(console, options, tasks, methods, problems)
 
 
+def _score(console, options) -> int:
+    from verification.score import run as run_score
+
+    if len(options.problem) != 1 or not options.draws:
+        raise UsageError("score needs one problem and the draws: score --problem NAME --draws FILE [FILE …]")
+    name = _problems(options)[0]
+    try:
+        return run_score(console, name, [Path(p) for p in options.draws], "full" if options.full else "default")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def _check_numbers(options) -> None:
-    for name in ("jobs", "runs"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} is {getattr(options, name)} but at least 1 is needed")
+    for name in ("jobs", "runs", "cell_timeout"):
+        if not getattr(options, name) >= 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {getattr(options, name)} but at least 1 is needed")
     if options.seed < 0:
         raise UsageError(f"--seed is {options.seed} but must be 0 or more")
     if Path(options.out).is_file():
@@ -177,10 +223,21 @@ def _problems(options) -> list[str]:
             raise UsageError(str(error)) from error
     known = [*PROBLEMS, *ported]
     for name in options.problem:
-        if name not in known:
+        if ":" in name:
+            _load_problem(name)
+        elif name not in known:
             raise UsageError(_unknown("problem", name, known))
     chosen = QUICK if options.quick else PROBLEMS if options.full or options.record else CORE
     return options.problem or [*chosen, *ported]
+
+
+def _load_problem(spec: str) -> None:
+    from verification.methods import load_function
+
+    try:
+        load_function(spec, "--problem", ())
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _unknown(kind: str, name: str, known) -> str:
@@ -193,21 +250,18 @@ def _run(console, options, tasks, methods, problems) -> int:
     from verification import findings
     from verification.live import Board
     from verification.run import run
-    from verification.workers import WorkerDied
 
     out, start, results = Path(options.out), time.monotonic(), {}
     interrupted, recorded = False, {} if options.record else findings.load()
     with Board(console, problems, methods, len(tasks)) as board:
         try:
-            for event in run(tasks, out, jobs=options.jobs, fresh=options.fresh):
+            for event in run(tasks, out, jobs=options.jobs, fresh=options.fresh, timeout=options.cell_timeout):
                 if event.result is not None:
                     event = event._replace(result=findings.compared(event.result, recorded))
                     results[event.task] = event.result
                 board.show(event)
         except KeyboardInterrupt:
             interrupted = True
-        except WorkerDied as death:
-            console.print(f"[bold red]✗[/] {death}; fewer processes need less memory: --jobs 1", highlight=False)
     seconds = time.monotonic() - start
     outcome = _gather(options, tasks, results, methods, problems, seconds)
     if options.record and not outcome.unfinished:

@@ -135,7 +135,7 @@ def run_control(problem, control: Control, rng: np.random.Generator, budget: Bud
 
 def _replications(problem, source, rng, num_replications, chained) -> Replications:
     query, log_new = function(problem.query), problem.log_new
-    queries, log_new = _evaluate(query, log_new, source(rng, num_replications * NUM_DRAWS))
+    queries, log_new = evaluate(query, log_new, source(rng, num_replications * NUM_DRAWS))
     queries = np.asarray(queries).reshape(num_replications, NUM_DRAWS, -1)
     log_new = None if log_new is None else np.asarray(log_new).reshape(num_replications, NUM_DRAWS)
     if chained:
@@ -149,6 +149,6 @@ def _replications(problem, source, rng, num_replications, chained) -> Replicatio
 
 
 @jax.jit
-def _evaluate(query, log_new, params):
+def evaluate(query, log_new, params):
     """params [S, …] -> queries [S, Q], log_new [S] or None."""
     return jax.vmap(query)(params), None if log_new is None else jax.vmap(log_new)(params)

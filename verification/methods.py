@@ -16,22 +16,30 @@ from probjax import inference
 FREE_DRAWS = {"num_draws": 4000}  # a key, where draws cost nothing: margins are those of the fit, not of the sampling
 
 
+ELBO, HELD_OUT = "elbo", "held-out"
+
+
 class Method(NamedTuple):
     """A function on trial at fixed settings.
 
     run: (key, model, data, **settings) -> Posterior; `limits` goes by it, whatever the name.
     exact: its draws are from the posterior itself, so that no limit and no finding excuses a fail.
+    grid: further settings to choose from before the trial; chosen_by: ELBO or HELD_OUT, never closeness to the truth.
     """
 
     name: str
     run: Callable
     settings: dict[str, Any]
     exact: bool = False
+    grid: tuple[dict[str, Any], ...] = ()
+    chosen_by: str = ""
 
     def __call__(self, key, model, data):
         return self.run(key, model, data, **self.settings)
 
 
+STEPS = tuple({"num_steps": n, "learning_rate": r} for n, r in ((1000, 0.02), (4000, 0.01), (4000, 0.05)))
+RATES = tuple({"rate": rate} for rate in (0.1, 0.01, 0.03, 0.3))
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -43,23 +51,34 @@ METHODS: dict[str, Method] = {
         Method("nuts", inference.nuts, {"num_draws": 3000, "num_chains": 1}, exact=True),
         Method("dropout", inference.dropout, {**FREE_DRAWS, "rate": 0.1}),
         Method("ensemble", inference.ensemble, {"num_members": 16}),
+        # the same at their best of a grid
+        Method("mean_field_tuned", inference.mean_field, FREE_DRAWS, grid=STEPS, chosen_by=ELBO),
+        Method("full_rank_tuned", inference.full_rank, FREE_DRAWS, grid=STEPS, chosen_by=ELBO),
+        Method("dropout_tuned", inference.dropout, FREE_DRAWS, grid=RATES, chosen_by=HELD_OUT),
     )
 }
 
 
 def load_method(spec: str) -> Callable:
+    """A stranger's method: `load_function` for (key, model, data) -> Posterior."""
+    return load_function(spec, "--method", ("key", "model", "data"))
+
+
+def load_function(spec: str, option: str, arguments: tuple[str, ...]) -> Callable:
     """`package.module:function` or `path/to/file.py:function` (the `.py` may be left out) as a callable.
+
+    Args:
+        option: what the spec was given to, for the words of errors.
+        arguments: those it is called with, in order.
 
     Raises:
         ValueError: no colon, no such module or file, no such function, an import that fails, or a function that does
-            not take (key, model, data), each with the cure.
+            not take the arguments, each with the cure.
     """
     module_name, colon, function_name = spec.rpartition(":")
     if not colon or not module_name or not function_name:
-        raise ValueError(
-            f"--method is {spec!r} but should read file:function or package.module:function, such as my_file:my_method"
-        )
-    module = _import(module_name)
+        raise ValueError(f"{option} is {spec!r} but should read file:function or package.module:function")
+    module = _import(module_name, option)
     if not hasattr(module, function_name):
         public = sorted(
             n
@@ -67,51 +86,50 @@ def load_method(spec: str) -> Callable:
             if callable(v) and not n.startswith("_") and v.__module__ == module.__name__
         )
         raise ValueError(
-            f"--method: {module_name} has no function {function_name!r}; it defines {', '.join(public) or 'none'}"
+            f"{option}: {module_name} has no function {function_name!r}; it defines {', '.join(public) or 'none'}"
         )
-    method = getattr(module, function_name)
-    if not callable(method):
-        raise ValueError(
-            f"--method: {spec} is a {type(method).__name__}, not a function (key, model, data) -> Posterior"
-        )
-    _check_signature(spec, method)
-    return method
+    function = getattr(module, function_name)
+    if not callable(function):
+        raise ValueError(f"{option}: {spec} is a {type(function).__name__}, not a function of ({', '.join(arguments)})")
+    _check_signature(spec, option, function, arguments)
+    return function
 
 
-def _check_signature(spec: str, method: Callable) -> None:
+def _check_signature(spec: str, option: str, function: Callable, arguments: tuple[str, ...]) -> None:
     try:
-        signature = inspect.signature(method)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # some callables written in C have none
         return
+    called = f"({', '.join(arguments)})"
     try:
-        names = list(signature.bind("key", "model", "data").arguments)
+        names = list(signature.bind(*arguments).arguments)
     except TypeError as error:
         raise ValueError(
-            f"--method: {spec} takes {signature} but is called with (key, model, data) ({error}); "
+            f"{option}: {spec} takes {signature} but is called with {called} ({error}); "
             "give every further argument a default"
         ) from error
-    if set(names) == {"key", "model", "data"} and names != ["key", "model", "data"]:
-        raise ValueError(f"--method: {spec} takes ({', '.join(names)}) but is called with (key, model, data), in order")
+    if set(names) == set(arguments) and names != list(arguments):
+        raise ValueError(f"{option}: {spec} takes ({', '.join(names)}) but is called with {called}, in order")
 
 
 _LOADED: dict[str, Any] = {}  # by spec: a file is executed once a process
 
 
-def _import(name: str):
+def _import(name: str, option: str):
     if name in _LOADED:
         return _LOADED[name]
     path = Path(name if name.endswith(".py") else name + ".py")
     if not path.is_file() and ("/" in name or name.endswith(".py")):
-        raise ValueError(f"--method: there is no file {path}; the path is taken from {Path.cwd()}")
+        raise ValueError(f"{option}: there is no file {path}; the path is taken from {Path.cwd()}")
     sys.path.insert(0, str(path.resolve().parent if path.is_file() else Path.cwd()))
     try:
         _LOADED[name] = _execute(path) if path.is_file() else importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"--method: no module named {error.name!r}; pass a file (my_file.py:my_method) or install it"
+            f"{option}: no module named {error.name!r}; pass a file (my_file.py:my_function) or install it"
         ) from error
     except (Exception, SystemExit) as error:
-        raise ValueError(f"--method: importing {name} failed with {type(error).__name__}: {error}") from error
+        raise ValueError(f"{option}: importing {name} failed with {type(error).__name__}: {error}") from error
     return _LOADED[name]
 
 
@@ -127,7 +145,7 @@ def _execute(path: Path):
 def source_of(spec: str) -> str:
     """The text of a stranger's file and of all it may have imported from its folder or the working directory: stored
     results of older texts are not taken for its own."""
-    own = Path(_import(spec.rpartition(":")[0]).__file__).resolve()
+    own = Path(_import(spec.rpartition(":")[0], "--method").__file__).resolve()
     folders = {own.parent, Path.cwd().resolve()}
     files = {Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
     near = sorted(f for f in files if f.suffix == ".py" and folders & set(f.parents) and "site-packages" not in f.parts)

@@ -41,7 +41,8 @@ def _head(outcome, status):
     kinds = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in counts(outcome).items())
     run = f"Budget {outcome.level}, seed {outcome.seed}, {outcome.seconds:.0f} s, exit status {status}."
     bars = ", ".join(f"{c.name} {c.tolerance[outcome.level]:g}" for c in CHECKS)
-    rule = f"Tolerances: {bars} (posterior sd; sd and correlation as they are; log predictive in nats a row)."
+    rule = f"Tolerances: {bars} (posterior sd; sd and correlation as they are; log predictive in nats a row; "
+    rule += "ks in probability; evidence and elbo in nats)."
     rule += f" A look is made at α = {ALPHA:g}, two-sided; a fail is repeated on fresh keys."
     with_ = "With " + ", ".join(f"{name} {version}" for name, version in versions().items()) + "."
     lines = ["# Verification report", "", run, "", rule, "", with_, ""]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
 
 from verification.controls import CONTROLS
-from verification.workers import nothing, worker_pool
+from verification.workers import completed, in_processes
 
 
 def measure(console, problems: list[str], runs: int, seed: int, jobs: int, path: Path) -> int:
@@ -21,19 +20,17 @@ def measure(console, problems: list[str], runs: int, seed: int, jobs: int, path:
     Returns:
         0 when no exact draws failed or stayed unresolved and every damage was caught in at least 98% of runs, else 1.
     """
-    rows: dict[tuple[int, int], dict] = {}
-    with worker_pool(jobs, nothing) as pool:
-        places = [(p, c) for p in range(len(problems)) for c in range(len(CONTROLS))]
-        futures = {pool.submit(measure_control, problems[p], c, runs, seed): (p, c) for p, c in places}
-        for number, future in enumerate(as_completed(futures), 1):
-            row = future.result()
-            if row is None:
-                continue
-            rows[futures[future]] = row
-            told = f"{row['fail']} failed, {row['pass']} passed, {row['unresolved']} unresolved of {runs}"
-            mark = "✗" if wrong(row, runs) else "✓"
-            console.print(f"[{number}/{len(places)}] {mark} {row['problem']}, {row['control']}: {told}", markup=False)
-    ordered = [rows[place] for place in places if place in rows]
+    rows: dict[tuple, dict] = {}
+    tasks = [(name, index, runs, seed) for name in problems for index in range(len(CONTROLS))]
+    for number, ended in enumerate(in_processes(measure_control, tasks, jobs=jobs), 1):
+        row = completed(ended)
+        if row is None:
+            continue
+        rows[ended.task] = row
+        told = f"{row['fail']} failed, {row['pass']} passed, {row['unresolved']} unresolved of {runs}"
+        mark = "✗" if wrong(row, runs) else "✓"
+        console.print(f"[{number}/{len(tasks)}] {mark} {row['problem']}, {row['control']}: {told}", markup=False)
+    ordered = [rows[task] for task in tasks if task in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"runs": runs, "seed": seed, "budget": "default", "rates": ordered}, indent=1) + "\n")
     console.print(f"written to {path}", markup=False)
@@ -45,8 +42,10 @@ def wrong(row: dict, runs: int) -> bool:
     return row["fail"] < 0.98 * runs if row["must_fail"] else row["fail"] + row["unresolved"] > 0
 
 
-def measure_control(name: str, index: int, runs: int, seed: int) -> dict | None:
-    """One row of the table; None where the problem cannot make that control."""
+def measure_control(task: tuple[str, int, int, int], tell=None) -> dict | None:
+    """One row of the table, from (problem, index of the control, runs, seed); None where the problem cannot make that
+    control."""
+    name, index, runs, seed = task
     import jax
 
     jax.config.update("jax_enable_x64", True)

@@ -135,6 +135,12 @@ def _told(v: Verdict) -> str:
         return f"correlation of {v.query} off by {v.error:+.3f} ({margin})"
     if v.check == "log_predictive":
         return f"joint log predictive {abs(v.error):.3f} nats a row too {'low' if v.error < 0 else 'high'} ({margin})"
+    if v.check in ("evidence", "elbo"):
+        return f"{v.check} {abs(v.error):.3f} nats too {'low' if v.error < 0 else 'high'} ({margin})"
+    if v.check == "ks":
+        return f"P({v.query.replace(' ≤ ', ' ≤ its quantile ')}) off by {v.error:+.3f} ({margin})"
+    if v.check == "w1":
+        return f"distribution of {v.query} {v.error:.2f} posterior sd off on average ({margin})"
     name = {"mean": "mean", "q05": "5% quantile", "q95": "95% quantile"}[v.check]
     return f"{name} of {v.query} {abs(v.error):.2f} posterior sd too {'low' if v.error < 0 else 'high'} ({margin})"
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import queue
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from verification.work import Task, run_task
-from verification.workers import CONTEXT, WorkerDied, worker_pool
+from verification.work import Task, failed_task, run_task
+from verification.workers import State, in_processes
 
 WORDS = ("command.py", "workers.py", "live.py", "page.py", "report.py", "rates.py", "__main__.py")  # change no number
 VERSIONED = ("jax", "jaxlib", "numpyro", "optax", "flax", "numpy", "scipy", "scikit-learn")
@@ -32,7 +29,13 @@ class Event(NamedTuple):
 
 
 def run(
-    tasks: list[Task], out: Path, *, jobs: int, fresh: bool = False, run_one: Callable = run_task
+    tasks: list[Task],
+    out: Path,
+    *,
+    jobs: int,
+    fresh: bool = False,
+    timeout: float | None = None,
+    work: Callable | None = None,
 ) -> Iterator[Event]:
     """Do the tasks in `jobs` processes, yielding an Event at every change; results are written before their Event
     appears.
@@ -40,6 +43,9 @@ def run(
     Args:
         out: results go to out/cells, one file a task, written atomically.
         fresh: ignore what an earlier run has stored.
+        timeout: seconds a task may take; one that takes longer, or whose process dies, ends in error cells with the
+            reason, and the others go on.
+        work: (task, tell) -> result, module-level; default: `run_task`.
     """
     cells = out / "cells"
     cells.mkdir(parents=True, exist_ok=True)
@@ -52,49 +58,23 @@ def run(
         else:
             yield Event(task, "stored", stored, stored=True)
     if todo:
-        yield from _in_processes(todo, cells, jobs, run_one)
+        yield from _in_processes(todo, cells, jobs, work or _work, timeout)
 
 
-def _in_processes(tasks, cells, jobs, run_one) -> Iterator[Event]:
-    states = CONTEXT.Queue()
-    with worker_pool(min(jobs, len(tasks)), _take_queue, states) as pool:
-        waiting: dict[Future, Task] = {pool.submit(_work, task, run_one): task for task in tasks}
-        while waiting:
-            done, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            yield from _drain(states)
-            for future in done:
-                task = waiting.pop(future)
-                result = _result(future, task)
-                _write(cells / _file_name(task), result)
-                yield Event(task, "done", result)
+def _in_processes(tasks, cells, jobs, work, timeout) -> Iterator[Event]:
+    for news in in_processes(work, tasks, jobs=min(jobs, len(tasks)), timeout=timeout):
+        if isinstance(news, State):
+            yield Event(news.task, news.words)
+            continue
+        if news.fault is not None:  # not stored: the next run tries again
+            yield Event(news.task, "failed", failed_task(news.task, news.fault))
+            continue
+        _write(cells / _file_name(news.task), news.value)
+        yield Event(news.task, "done", news.value)
 
 
-def _result(future, task):
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        words = f"a worker process died, perhaps in {task.method} on {task.problem}: killed, or out of memory"
-        raise WorkerDied(words) from error
-
-
-def _drain(states) -> Iterator[Event]:
-    while True:
-        try:
-            yield Event(*states.get_nowait())
-        except queue.Empty:
-            return
-
-
-_STATES = None
-
-
-def _take_queue(states):
-    global _STATES
-    _STATES = states
-
-
-def _work(task, run_one):
-    result = run_one(task, lambda state: _STATES.put((task, state)))
+def _work(task: Task, tell: Callable[[str], None]) -> dict:
+    result = run_task(task, tell)
     import jax
 
     jax.clear_caches()  # compiled programs of finished cells are never used again
@@ -105,10 +85,10 @@ def fingerprint(task: Task) -> str:
     """A digest of everything a stored result depends on: the task, the sources, the versions."""
     digest = hashlib.sha256(json.dumps(task._asdict(), sort_keys=True).encode())
     digest.update(_sources())
-    if task.stranger:
+    for spec in ([task.method] if task.stranger else []) + ([task.problem] if ":" in task.problem else []):
         from verification.methods import source_of
 
-        digest.update(source_of(task.method).encode())
+        digest.update(source_of(spec).encode())
     return digest.hexdigest()[:16]
 
 
@@ -137,8 +117,8 @@ def versions() -> dict[str, str]:
 
 
 def _file_name(task: Task) -> str:
-    method = "".join(c if c.isalnum() or c in "_-." else "_" for c in task.method)
-    return f"{task.problem}--{method}--{fingerprint(task)}.json"
+    problem, method = ("".join(c if c.isalnum() or c in "_-." else "_" for c in n) for n in (task.problem, task.method))
+    return f"{problem}--{method}--{fingerprint(task)}.json"
 
 
 def _read(path: Path) -> dict | None:

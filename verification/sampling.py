@@ -70,10 +70,9 @@ class Sampler:
             self.num_draws = queries.shape[1]
             _check_keys(queries)
             self._remember(info)
-            parts.append((queries, log_new))
-        queries = np.concatenate([q for q, _ in parts])
-        log_new = None if parts[0][1] is None else np.concatenate([n for _, n in parts])
-        return Replications(queries, log_new)
+            said = [info.get(name) for name in ("log_evidence", "elbo")]
+            parts.append(Replications(queries, log_new, *(None if v is None else np.asarray(v, float) for v in said)))
+        return Replications(*(None if leaves[0] is None else np.concatenate(leaves) for leaves in zip(*parts)))
 
     def _keys(self, start: int):
         return jax.vmap(lambda i: jax.random.fold_in(self.key, i))(jnp.arange(start, start + BATCH))

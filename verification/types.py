@@ -55,6 +55,8 @@ class Replications(NamedTuple):
 
     queries: np.ndarray  # [R, S, Q]
     log_new: np.ndarray | None  # [R, S], nats
+    log_evidence: np.ndarray | None = None  # [R], nats, where the method says it
+    elbo: np.ndarray | None = None  # [R], nats, likewise: a lower bound of the log evidence
 
 
 class Verdict(NamedTuple):

@@ -33,13 +33,27 @@ def run_task(task: Task, tell: Callable[[str], None] = lambda state: None) -> di
 
     jax.config.update("jax_enable_x64", True)
     tell("solving exactly")
-    problem = build_problem(task.problem, task.posteriordb)
+    try:
+        problem = build_problem(task.problem, task.posteriordb)
+    except ValueError as error:  # a stranger's problem; ours have none
+        return failed_task(task, str(error))
     result = _controls(task, problem, tell) if task.method == "controls" else _cell(task, problem, tell)
     return {
         "task": task._asdict(),
         "certificate": {"about": problem.about, **problem.reference.certificate._asdict()},
         **result,
     }
+
+
+def failed_task(task: Task, fault: str) -> dict:
+    """The result of a task that could not be done: an error in every cell, with the reason."""
+    if task.method == "controls":
+        return {"task": task._asdict(), "controls": [], "seconds_run": 0.0}
+    verdicts = _all_checks(task.problem, task.method, task.level, "error", fault)
+    return {"task": task._asdict(), "verdicts": [v._asdict() for v in verdicts], **_NOTHING_RUN}
+
+
+_NOTHING_RUN = {"seconds_compile": 0.0, "seconds_run": 0.0, "report": {}, "num_keys": 0, "num_draws": 0}
 
 
 @cache
@@ -49,6 +63,10 @@ def build_problem(name: str, posteriordb: str | None):
 
     if name in PROBLEMS:
         return PROBLEMS[name]()
+    if ":" in name:
+        from verification.strangers import build as build_stranger
+
+        return build_stranger(name)
     from verification.posteriordb import build
 
     return build(posteriordb, name)
@@ -57,34 +75,31 @@ def build_problem(name: str, posteriordb: str | None):
 def _cell(task: Task, problem, tell) -> dict:
     import jax
 
-    from probjax import NotApplicable
     from verification.judge import DEFAULT, FULL, judge
     from verification.limits import limit_for
     from verification.methods import METHODS, load_method
-    from verification.sampling import MethodError, Sampler
+    from verification.sampling import Sampler
+    from verification.tuning import tuned
 
     budget = FULL if task.level == "full" else DEFAULT
     method = load_method(task.method) if task.stranger else METHODS[task.method]
-    limit = None if task.stranger else limit_for(method, problem)
     name = task.method.rpartition(":")[2]  # however its file is spelt, a function gets the same keys
     key = jax.random.fold_in(jax.random.key(task.seed), zlib.crc32(f"{task.problem}/{name}".encode()))
-    sampler = None
-    try:
-        sampler = Sampler(method, problem, key, tell)
-        verdicts = judge(problem, task.method, sampler.draw, budget, limit)
-    except NotApplicable as reason:
-        verdicts = _all_checks(task, budget.level, "not_applicable", str(reason))
-    except MethodError as reason:
-        verdicts = _all_checks(task, budget.level, "error", str(reason))
+    sampler, chosen = None, ""
+
+    def trial():
+        nonlocal sampler, chosen
+        tried, limit = method, None
+        if not task.stranger:
+            tell("choosing its settings")
+            tried, chosen = tuned(method, problem, jax.random.fold_in(key, 1 << 20))
+            limit = limit_for(tried, problem)
+        sampler = Sampler(tried, problem, key, tell)
+        return judge(problem, task.method, sampler.draw, budget, limit)
+
+    verdicts = failed_cells(trial, task.problem, task.method, budget.level)
     if sampler is None:
-        return {
-            "verdicts": [v._asdict() for v in verdicts],
-            "seconds_compile": 0.0,
-            "seconds_run": 0.0,
-            "report": {},
-            "num_keys": 0,
-            "num_draws": 0,
-        }
+        return {"verdicts": [v._asdict() for v in verdicts], **_NOTHING_RUN}
     return {
         "verdicts": [v._asdict() for v in _with_hints(verdicts, sampler.report())],
         "seconds_compile": sampler.seconds_compile,
@@ -93,6 +108,7 @@ def _cell(task: Task, problem, tell) -> dict:
         "num_keys": sampler.num_keys,
         "num_draws": sampler.num_draws,
         "compiled": sampler.compiled_here,
+        "chosen": chosen,
     }
 
 
@@ -107,11 +123,24 @@ def _with_hints(verdicts, report):
     ]
 
 
-def _all_checks(task, level, outcome, reason):
+def failed_cells(trial: Callable, problem: str, method: str, level: str) -> list:
+    """trial(), or a cell a check that says why there is none: the method does not apply, or it raised."""
+    from probjax import NotApplicable
+    from verification.sampling import MethodError
+
+    try:
+        return trial()
+    except NotApplicable as error:
+        return _all_checks(problem, method, level, "not_applicable", str(error))
+    except MethodError as error:
+        return _all_checks(problem, method, level, "error", str(error))
+
+
+def _all_checks(problem: str, method: str, level: str, outcome: str, reason: str) -> list:
     from verification.checks import CHECKS
     from verification.types import Verdict
 
-    cell = lambda c: {"problem": task.problem, "method": task.method, "check": c.name, "tolerance": c.tolerance[level]}
+    cell = lambda c: {"problem": problem, "method": method, "check": c.name, "tolerance": c.tolerance[level]}
     return [Verdict.without_numbers(**cell(c), outcome=outcome, reason=reason) for c in CHECKS]
 
 

@@ -1,6 +1,16 @@
 """The ledger: statements that are made of losses, priors, evidence and information, each executed."""
 
-from verification.claims import classes, counts, evidence, information, optimisers, penalties, real_line, robustness
+from verification.claims import (
+    classes,
+    counts,
+    evidence,
+    information,
+    optimisers,
+    penalties,
+    real_line,
+    robustness,
+    uncertainty,
+)
 from verification.claims.types import FALSE, HOLDS, HOLDS_IF, Claim
 
 LEDGER = (
@@ -187,6 +197,29 @@ LEDGER = (
         "The kink at 0 does; Student's t has heavier tails and no zeros.",
         FALSE,
         penalties.tails_and_zeros,
+    ),
+    Claim(
+        "D1",
+        "Aleatoric uncertainty is irreducible, epistemic falls with data.",
+        "For fixed covariates and a right model: σ² stays, xᵀΣₙx falls as 1/n. A covariate that is measured moves "
+        "the first, and round a wrong f the second falls all the same.",
+        HOLDS_IF,
+        uncertainty.two_kinds,
+    ),
+    Claim(
+        "D2",
+        "Total variance is the mean of the variances plus the variance of the means.",
+        "With M in the denominator; with entropies the second part is the mutual information.",
+        HOLDS,
+        uncertainty.total_variance,
+    ),
+    Claim(
+        "D11",
+        "NUTS is the ground truth.",
+        "On posteriors of one mode to 1% of an sd, by closed forms, quadrature and calibration; it does not cross "
+        "between modes far apart.",
+        HOLDS_IF,
+        uncertainty.nuts_is_the_truth,
     ),
     Claim(
         "E1",

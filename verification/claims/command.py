@@ -7,14 +7,13 @@ import math
 import textwrap
 import time
 import zlib
-from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from verification.claims.types import UNDECIDED, Measurement, control_rejected, decisive, verdict
-from verification.workers import nothing, worker_pool
+from verification.workers import completed, in_processes
 
 FOLDER = "claims"
 BROKEN = "error"
@@ -31,12 +30,11 @@ def run(console, ids: list[str], out: Path, seed: int, jobs: int) -> int:
 
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     start, entries = time.monotonic(), {}
-    with worker_pool(min(jobs, len(ids)), nothing) as pool:
-        futures = {pool.submit(run_claim, name, str(out), seed): name for name in ids}
-        for number, future in enumerate(as_completed(futures), 1):
-            entry = entries[futures[future]] = future.result()
-            mark = "✓" if right(entry) else "✗"
-            console.print(f"[{number}/{len(ids)}] {mark} {futures[future]} {told(entry)}", markup=False)
+    tasks = [(name, str(out), seed) for name in ids]
+    for number, ended in enumerate(in_processes(run_claim, tasks, jobs=jobs), 1):
+        name, entry = ended.task[0], completed(ended)
+        entries[name] = entry
+        console.print(f"[{number}/{len(ids)}] {'✓' if right(entry) else '✗'} {name} {told(entry)}", markup=False)
     merged = write(out, {name: entries[name] for name in ids})
     wrong = [name for name in ids if not right(entries[name])]
     if wrong:
@@ -71,8 +69,9 @@ def _shown(value) -> str:
     return value if isinstance(value, str) else f"{value:.3g}"
 
 
-def run_claim(name: str, out: str, seed: int) -> dict[str, Any]:
-    """One claim, as a worker process does it: computed, judged, drawn."""
+def run_claim(task: tuple[str, str, int], tell=None) -> dict[str, Any]:
+    """One claim, (id, folder, seed), as a worker process does it: computed, judged, drawn."""
+    name, out, seed = task
     import jax
 
     jax.config.update("jax_enable_x64", True)

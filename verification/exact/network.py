@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
-from verification.exact.quadrature import mixture_quantile
+from verification.exact.mixture import mixture_quantiles
 from verification.exact.reference import Certificate, Reference, correlation, difference_in_sd
 
 BOX = 7.0  # half-width in prior sd: the prior beyond it weighs 3e-12
@@ -86,22 +86,19 @@ def _solve(net: OneUnit, names, probes, query_x, new_x, new_y, kind, nodes) -> R
     centred = f_mean - centre
     within = np.tensordot(weights[:, None, None] * spread, features, ((0, 2), (0, 2)))
     total = within + centred.T @ (weights[:, None] * centred)
-    heavy = weights > 1e-17  # for quantiles: what is left out weighs less than 1e-11
-    q05, q95 = (
-        np.array([mixture_quantile(weights[heavy], f_mean[heavy, q], sds[heavy, q], p) for q in range(len(names))])
-        for p in (0.05, 0.95)
-    )
+    quantiles = mixture_quantiles(weights / weights.sum(), f_mean, sds)
     return Reference(
         tuple(names),
         centre,
         np.sqrt(np.diag(total)),
-        q05,
-        q95,
+        quantiles[1],
+        quantiles[7],
         correlation(total),
         float(predictive),
         len(new_y),
         float(evidence),
         None,
+        quantiles,
     )
 
 

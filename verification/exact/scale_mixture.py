@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from verification.exact.quadrature import mixture_quantile, sinc_quantile
-from verification.exact.reference import Certificate, Reference, correlation, difference_in_sd
+from verification.exact.reference import LEVELS, Certificate, Reference, correlation, difference_in_sd
 
 Conditional = Callable[[float], tuple[float, np.ndarray, np.ndarray]]  # u -> log weight, mean [Q], covariance [Q, Q]
 
@@ -51,7 +51,8 @@ def _legendre_moments(fine, conditional, low, high, of_scale, nodes):
     mean = weights @ values
     covariance = (values - mean).T @ (weights[:, None] * (values - mean))
     covariance[:-1, :-1] += np.tensordot(weights, covariances, 1)
-    return fine._replace(mean=mean, sd=np.sqrt(np.diag(covariance)), q05=None, q95=None, corr=correlation(covariance))
+    sd, corr = np.sqrt(np.diag(covariance)), correlation(covariance)
+    return fine._replace(mean=mean, sd=sd, q05=None, q95=None, quantiles=None, corr=corr)
 
 
 def _summaries(names, u, log_weights, means, covariances, of_scale):
@@ -64,16 +65,17 @@ def _summaries(names, u, log_weights, means, covariances, of_scale):
     covariance[:-1, :-1] += np.tensordot(weights, covariances, 1)
     sds = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
     kept = weights > 1e-18
-    quantiles = [
-        [mixture_quantile(weights[kept], means[kept, q], sds[kept, q], p) for q in range(means.shape[1])]
-        + [of_scale(sinc_quantile(u, weights, p))]
-        for p in (0.05, 0.95)
-    ]
+    quantiles = np.array(
+        [
+            [mixture_quantile(weights[kept], means[kept, q], sds[kept, q], p) for q in range(means.shape[1])]
+            + [of_scale(sinc_quantile(u, weights, p))]
+            for p in LEVELS
+        ]
+    )
     evidence = float(total + np.log(u[1] - u[0]))
     sd = np.sqrt(np.diag(covariance))
-    return Reference(
-        tuple(names), mean, sd, *map(np.array, quantiles), correlation(covariance), None, 0, evidence, None
-    )
+    corr, q05, q95 = correlation(covariance), quantiles[1], quantiles[7]
+    return Reference(tuple(names), mean, sd, q05, q95, corr, None, 0, evidence, None, quantiles)
 
 
 def linear_regression_unknown_noise(

@@ -1,0 +1,273 @@
+"""Checks of whole distributions, of the evidence, of joint predictions and of importance ratios: right draws raise no
+alarm, wrong ones do, and how small an effect is found is measured."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from verification.checks import CHECKS, Estimate, pool, summarise
+from verification.checks.distribution import kolmogorov_smirnov, wasserstein
+from verification.checks.importance import generalised_pareto_shape, oracle_pareto_k, pareto_k
+from verification.checks.power import check_alarm, power_curve, smallest_effect
+from verification.checks.predictive import agreement, dyadic_rows, total_variation
+from verification.exact.reference import LEVELS, Certificate, gaussian_reference
+from verification.judge import ALPHA, Budget, examine, judge
+from verification.types import Problem, Replications
+from verification.work import build_problem
+
+NORMAL = gaussian_reference(("a", "b"), np.zeros(2), np.eye(2), log_evidence=-3.0)._replace(
+    certificate=Certificate(0.0, "", "", 0.0)
+)
+BY_NAME = {c.name: c for c in CHECKS}
+QUICK = Budget(num_replications=16, doublings=1)
+
+
+def look(name, queries=None, reference=NORMAL, level="default", **said):
+    queries = np.zeros((16, 1, 2)) if queries is None else queries
+    summaries = summarise(Replications(queries, None, **said), reference.quantiles)
+    return examine(BY_NAME[name], summaries, reference, reference.sd, level)
+
+
+def normal_draws(rng, num_replications, num_draws=400):
+    return rng.standard_normal((num_replications, num_draws, 2))
+
+
+def test_shares_below_the_exact_quantiles_are_the_levels():
+    found = look("ks", normal_draws(np.random.default_rng(0), 64, 2000))
+    assert found.outcome == "pass" and found.estimate.error.shape == (18,)
+    assert found.estimate.names[:2] == ("a ≤ 0.01", "b ≤ 0.01")
+    z = found.estimate.error / found.estimate.standard_error
+    assert np.abs(z).max() < stats.t.ppf(1 - 1e-6, 63)
+
+
+@pytest.mark.parametrize("num_draws", [1, 3, 16, 400])
+def test_ks_alarms_of_one_look_at_exact_draws_stay_below_alpha_for_any_number_of_draws(num_draws):
+    """Tolerance 0 makes every excess over the margin an alarm: 18 entries a look, 300 looks."""
+    rng, alarms = np.random.default_rng(num_draws), 0
+    for _ in range(300):
+        found = look("ks", normal_draws(rng, 16, num_draws))
+        alarms += int((np.abs(found.estimate.error) > found.margin).sum())
+    assert stats.binom.sf(alarms - 1, 300 * 18, 2 * ALPHA) > 1e-5, alarms
+
+
+def test_ks_sees_what_means_sds_and_tails_do_not():
+    """Half the mass at ±1 sd: mean 0, sd 1, and the 5% quantiles moved back to theirs by the mixture's width."""
+    scale = 0.6
+    centre = np.sqrt(1 - scale**2)
+    two_modes = lambda rng, num: centre * rng.choice([-1.0, 1.0], (num, 2000, 2)) + scale * normal_draws(rng, num, 2000)
+    problem = Problem("normal", "", None, None, None, None, NORMAL, None)
+    rng = np.random.default_rng(1)
+    verdicts = judge(problem, "two modes", lambda num: Replications(two_modes(rng, num), None))
+    outcomes = {v.check: v.outcome for v in verdicts}
+    assert outcomes["ks"] == "fail" and outcomes["mean"] == outcomes["sd"] == "pass"
+
+
+def test_ks_makes_no_claim_where_the_exact_answer_makes_none():
+    without = NORMAL._replace(quantiles=None)
+    assert look("ks", reference=without).outcome == "not_applicable"
+    partly = NORMAL._replace(quantiles=np.where([True, False], NORMAL.quantiles, np.nan))
+    draws = normal_draws(np.random.default_rng(0), 16)
+    assert {name[0] for name in look("ks", draws, partly).estimate.names} == {"a"}
+    with pytest.raises(ValueError, match=r"quantiles are \(9, 3\) but the draws have 2 queries"):
+        summarise(Replications(np.zeros((4, 5, 2)), None), np.zeros((9, 3)))
+
+
+def test_a_point_mass_is_left_to_the_check_of_sds():
+    """Whether a mode that is the median too lies below it would be a matter of rounding."""
+    point = np.zeros((16, 50, 2)) + 1e-9 * np.random.default_rng(0).standard_normal((16, 1, 2))
+    assert look("ks", point).outcome == "not_applicable" and look("sd", point).outcome == "fail"
+    half = np.concatenate([point[..., :1], normal_draws(np.random.default_rng(0), 16, 50)[..., 1:]], -1)
+    assert {name[0] for name in look("ks", half).estimate.names} == {"b"}
+
+
+def test_a_theorems_distribution_takes_the_place_of_the_levels():
+    narrow = 0.5 * normal_draws(np.random.default_rng(0), 64, 1000)
+    claiming = lambda claimed: BY_NAME["ks"]._replace(estimate=partial(kolmogorov_smirnov, claimed=claimed))
+    summaries = summarise(Replications(narrow, None), NORMAL.quantiles)
+    at = lambda claimed: examine(claiming(claimed), summaries, NORMAL, NORMAL.sd, "default").outcome
+    right = stats.norm.cdf(NORMAL.quantiles / 0.5)
+    assert at(None) == "fail" and at(right) == "pass" and at(np.clip(right + 0.05, 0, 1)) == "fail"
+    assert at(np.full((9, 2), np.nan)) == "not_applicable"
+
+
+def test_ks_finds_a_shift_of_a_tenth_nearly_always_and_nothing_in_exact_draws():
+    """R = 16, doubled once, S = 2000: 0 of 40 false alarms, all of 40 shifts by 0.10 sd and sds 16% off found. With the
+    whole default budget and S = 1200 power reaches 0.99 at 0.08 sd and 12% (100 runs)."""
+    shifted = lambda rng, num, effect: Replications(normal_draws(rng, num, 2000) + np.array([effect, 0]), None)
+    widened = lambda rng, num, effect: Replications(normal_draws(rng, num, 2000) * [1 + effect, 1], None)
+    for replications, effects, smallest in ((shifted, [0.0, 0.1], 0.1), (widened, [0.0, 0.16], 0.16)):
+        alarm = check_alarm("ks", NORMAL, replications, QUICK)
+        power = power_curve(alarm, effects, runs=40, rng=np.random.default_rng(2))
+        assert power[0] == 0 and smallest_effect(effects, power) == smallest, power
+
+
+def test_wasserstein_is_the_distance_on_the_grid_and_its_margin_has_its_level():
+    rng, beyond, runs = np.random.default_rng(3), 0, 150
+    for _ in range(runs):
+        found = wasserstein(
+            summarise(Replications(normal_draws(rng, 16, 200), None), NORMAL.quantiles), NORMAL, NORMAL.sd
+        )
+        beyond += int((found.error > stats.t.ppf(1 - ALPHA / 2, 15) * found.standard_error).sum())
+    assert stats.binom.sf(beyond - 1, 2 * runs, 2 * ALPHA) > 1e-5, beyond
+    shifted = summarise(Replications(normal_draws(rng, 64, 4000) + 0.3, None), NORMAL.quantiles)
+    truth = np.trapezoid(
+        np.abs(stats.norm.cdf(NORMAL.quantiles - 0.3) - np.array(LEVELS)[:, None]), NORMAL.quantiles, axis=0
+    )
+    found = wasserstein(shifted, NORMAL, NORMAL.sd)
+    assert np.all(np.abs(found.error - truth) < stats.t.ppf(1 - ALPHA / 2, 63) * found.standard_error)
+
+
+def test_the_evidence_must_be_the_exact_one():
+    near = -3.0 + 0.01 * np.random.default_rng(0).standard_normal(16)
+    assert look("evidence", log_evidence=near).outcome == "pass"
+    assert look("evidence", log_evidence=near - 0.1).outcome == "fail"
+    assert look("evidence", log_evidence=near + 0.1).outcome == "fail"
+    assert look("evidence").outcome == "not_applicable"
+    assert look("evidence", NORMAL.quantiles[None].repeat(16, 0), NORMAL._replace(log_evidence=None)).outcome == (
+        "not_applicable"
+    )
+    assert look("evidence", log_evidence=near * np.nan).outcome == "fail"
+    assert look("evidence", log_evidence=np.full(16, -np.inf)).outcome == "fail"
+
+
+def test_an_elbo_may_be_anything_but_above_the_evidence():
+    near = -3.0 + 0.01 * np.random.default_rng(0).standard_normal(16)
+    assert look("elbo", elbo=near).outcome == "pass"
+    assert look("elbo", elbo=near - 50).outcome == "pass"
+    above = look("elbo", elbo=near + 0.2)
+    assert above.outcome == "fail" and above.failing(0.05) == {"elbo": 1.0}
+    assert look("elbo", elbo=near - 50).failing(0.05) == {}
+
+
+def test_a_wrong_evidence_is_found_from_a_tenth_of_a_nat_with_the_noise_of_few_particles():
+    """Noise 0.05 nats a run: 0 of 60 false alarms, all of 60 errors of 0.10 nats found (0.08 nats: 86% of 300)."""
+    said = lambda rng, num, effect: -3.0 + effect + 0.05 * rng.standard_normal(num)
+    for name, field in (("evidence", "log_evidence"), ("elbo", "elbo")):
+        replications = lambda rng, num, effect, field=field: Replications(
+            np.zeros((num, 1, 2)), None, **{field: said(rng, num, effect)}
+        )
+        power = power_curve(
+            check_alarm(name, NORMAL, replications), [-0.1, 0.0, 0.1], runs=60, rng=np.random.default_rng(4)
+        )
+        assert power[1] == 0 and power[2] == 1 and power[0] == (1 if name == "evidence" else 0), (name, power)
+
+
+def test_pooling_keeps_what_a_method_said_and_where_its_draws_fell():
+    rng = np.random.default_rng(0)
+    parts = [Replications(normal_draws(rng, 4, 10), None, rng.standard_normal(4), rng.standard_normal(4)) for _ in "ab"]
+    together = summarise(
+        Replications(*(None if a is None else np.concatenate([a, b]) for a, b in zip(*parts))), NORMAL.quantiles
+    )
+    pooled = pool([summarise(part, NORMAL.quantiles) for part in parts])
+    for name in ("below", "log_evidence", "elbo", "mean"):
+        np.testing.assert_array_equal(getattr(pooled, name), getattr(together, name))
+
+
+def test_a_name_that_is_no_check_is_refused():
+    with pytest.raises(ValueError, match="name is 'kolmogorov'; the checks are mean, sd, "):
+        check_alarm("kolmogorov", NORMAL, None)
+
+
+ANCHORS = np.array([[2.0, -2.0, 1.0], [-1.0, 2.0, 1.0]])  # against the inputs' correlation: little is known there
+
+
+def linear_predictive(design):
+    """Mean and covariance of f at the rows of a design under the exact posterior of `linear`, and its noise scale."""
+    exact = build_problem("linear", None).linear
+    mean, precision = exact.posterior
+    return design @ mean, design @ np.linalg.solve(precision, design.T), exact.noise_scale
+
+
+def test_marginal_scores_cannot_tell_independent_rows_from_the_posterior_and_the_joint_score_can():
+    """Right marginals and independent rows: Σ log p(yₙ | y) is the same number, log p(y_new | y) is not."""
+    index = dyadic_rows(np.random.default_rng(0), 2)
+    loc, spread, noise_scale = linear_predictive(ANCHORS[index])
+    covariance, rng = spread + noise_scale**2 * np.eye(len(index)), np.random.default_rng(1)
+    y = rng.multivariate_normal(loc, covariance)
+    marginal = stats.norm.logpdf(y, loc, np.sqrt(np.diag(covariance))).sum()
+    joint = stats.multivariate_normal.logpdf(y, loc, covariance)
+    draw = rng.multivariate_normal(loc, spread, (16, 2000))
+    broken = np.stack([rng.permuted(draw[..., n], axis=1) for n in range(len(index))], -1)
+    reference = NORMAL._replace(log_predictive=joint, num_new=len(index))
+    for f, outcome, expected in ((draw, "pass", joint), (broken, "fail", marginal)):
+        log_rows = stats.norm.logpdf(y, f, noise_scale)
+        p = np.exp(log_rows).reshape(-1, len(index))
+        off = np.log(p.mean(0)).sum() - marginal
+        assert abs(off) < 5 * (p.std(0) / p.mean(0)).sum() / np.sqrt(len(p))  # the marginal score is the posterior's
+        summaries = summarise(Replications(np.zeros((16, 2000, 2)), log_rows.sum(-1)))
+        found = examine(BY_NAME["log_predictive"], summaries, reference, reference.sd, "default")
+        assert found.outcome == outcome
+        density = np.exp(log_rows.sum(-1))  # log of a mean of S: biased by −Var/2S, to first order
+        bias = (density.var(1) / density.mean(1) ** 2).mean() / (2 * draw.shape[1]) / len(index)
+        assert abs(found.estimate.error[0] - (expected - joint) / len(index)) < found.margin[0] + 2 * bias
+
+
+def test_two_rows_repeated_show_more_than_as_many_rows_apart():
+    """Nats a row by which the joint score exceeds the independent one on average over y, ½ log(Π diag / det) / n: two
+    anchors at ten places, against the two once and against the problem's five held-out rows."""
+
+    def gap(design):
+        _, spread, noise_scale = linear_predictive(design)
+        covariance = spread + noise_scale**2 * np.eye(len(design))
+        return 0.5 * (np.log(np.diag(covariance)).sum() - np.linalg.slogdet(covariance)[1]) / len(design)
+
+    rng = np.random.default_rng(0)
+    dyads = np.mean([gap(ANCHORS[dyadic_rows(rng, 2)]) for _ in range(20)])
+    assert dyads > 2 * gap(ANCHORS) and dyads > 50 * gap(build_problem("linear", None).linear.new_design)
+    rows = dyadic_rows(rng, 5, repeats=40)
+    assert len(rows) == 40 and len(set(rows)) == 2
+    with pytest.raises(ValueError, match="num_rows is 1; a dyad"):
+        dyadic_rows(rng, 1)
+
+
+def test_agreement_and_total_variation_of_known_pairs():
+    p, q = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]), np.array([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]])
+    np.testing.assert_allclose(total_variation(p, q), [0.3, 0.0])
+    np.testing.assert_array_equal(agreement(p, q), [0.0, 1.0])
+    with pytest.raises(ValueError, match=r"p is \(2, 3\) but q is \(1, 3\)"):
+        agreement(p, q[:1])
+    with pytest.raises(ValueError, match="q has a row that is no distribution"):
+        total_variation(p, 2 * q)
+
+
+@pytest.mark.parametrize("k", [-0.3, 0.2, 0.5, 0.9])
+def test_the_shape_of_generalised_pareto_draws_is_found(k):
+    """The asymptotic sd of an efficient estimate is (1 + k)/√n."""
+    found = [
+        generalised_pareto_shape(stats.genpareto.rvs(k, size=2000, random_state=seed), weakly_informed=False)
+        for seed in range(20)
+    ]
+    assert abs(np.mean(found) - k) < 5 * (1 + k) / np.sqrt(2000 * 20) + 0.003
+    assert np.std(found) < 1.6 * (1 + k) / np.sqrt(2000)
+
+
+def test_k_of_gaussian_ratios_is_compared_with_the_oracles():
+    """p = N(0, 1), q = N(0, s²): ratios have the tail index k = 1 − s² for s < 1, reached only as S → ∞."""
+    rng, p = np.random.default_rng(0), (np.zeros(1), np.eye(1))
+    narrow, wide = (np.zeros(1), 0.5 * np.eye(1)), (np.zeros(1), 2 * np.eye(1))
+    oracle = oracle_pareto_k(rng, p, narrow, num_draws=1000, runs=50)
+    assert 0.2 < oracle.mean() < 0.5 and oracle_pareto_k(rng, p, wide, num_draws=1000, runs=20).max() < 0.2
+    ratio = lambda w: stats.norm.logpdf(w[:, 0]) - stats.norm.logpdf(w[:, 0], 0, np.sqrt(0.5))
+    own = pareto_k(ratio(np.sqrt(0.5) * rng.standard_normal((1000, 1))))
+    assert abs(own - oracle.mean()) < 5 * oracle.std()
+
+
+def test_k_is_the_peers():
+    peer = pytest.importorskip("arviz_stats.base.diagnostics", reason="no arviz-stats here")
+    ratios = np.random.default_rng(0).standard_t(3, 2000)
+    _, k = peer._DiagnosticsBase().psislw(ratios.copy())
+    assert pareto_k(ratios) == pytest.approx(float(k), abs=0.02)
+
+
+def test_ratios_that_make_no_tail_are_refused():
+    with pytest.raises(ValueError, match="log_ratios has 10 draws"):
+        pareto_k(np.zeros(10))
+    with pytest.raises(ValueError, match="log_ratios holds NaN"):
+        pareto_k(np.full(100, np.nan))
+    assert pareto_k(np.zeros(100)) == -np.inf
+
+
+def test_estimates_name_each_entry():
+    assert isinstance(look("ks", normal_draws(np.random.default_rng(0), 16)).estimate, Estimate)

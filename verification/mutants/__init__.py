@@ -1,0 +1,13 @@
+"""Seeded bugs that the suite must catch: in draws, in models, in references, in the checks themselves."""
+
+from verification.mutants.checks import CHECK_MUTANTS
+from verification.mutants.draws import DRAW_MUTANTS
+from verification.mutants.models import MODEL_MUTANTS
+from verification.mutants.references import REFERENCE_MUTANTS
+
+ROOMS = {
+    "draws": DRAW_MUTANTS,
+    "model": MODEL_MUTANTS,
+    "reference": REFERENCE_MUTANTS,
+    "check": CHECK_MUTANTS,
+}
