@@ -57,7 +57,7 @@ def test_adaptive_ridge_minimises_the_expected_loss(linear):
 
 
 def test_expected_sample_quantile_of_a_discrete_distribution_is_that_of_simulated_samples():
-    from verification.checks import _quantiles
+    from verification.checks.summaries import _quantiles
 
     values, weights = np.array([[0.0], [1.0], [4.0]]), np.array([0.049, 0.9, 0.051])
     rng = np.random.default_rng(0)

@@ -47,7 +47,7 @@ def exact_density(name):
         "zero_inflated": lambda: d.zero_inflated_density(d.zero_inflated_rows()),
         "binomial_trials": lambda: g.binomial_density(g.binomial_rows()),
         "huber": lambda: line(n.huber_rows(), rows_of.huber, n.HUBER_SCALE, n.HUBER_DELTA),
-        "student_t": lambda: line(n.student_rows(), rows_of.student_t, n.STUDENT_SCALE, n.STUDENT_DF),
+        "student_t_noise": lambda: line(n.student_rows(), rows_of.student_t, n.STUDENT_SCALE, n.STUDENT_DF),
         "quantile_regression": lambda: line(
             n.quantile_rows(), rows_of.asymmetric_laplace, n.QUANTILE_SCALE, n.QUANTILE
         ),
@@ -69,10 +69,10 @@ def exact_density(name):
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_certificates_are_below_five_millionths_of_a_posterior_sd(name):
+def test_certificates_are_below_a_millionth_of_a_posterior_sd(name):
     reference = built(name)[0].reference
-    assert reference.certificate.error < 5e-6
-    assert reference.certificate.agreement < 5e-6
+    assert reference.certificate.error < 1e-6
+    assert reference.certificate.agreement < 1e-6
     assert np.all(np.diff(reference.quantiles, axis=0) > 0)
     np.testing.assert_array_equal(reference.quantiles[[1, 7]], [reference.q05, reference.q95])
 
@@ -102,11 +102,11 @@ def test_exact_draws_have_the_exact_answers_summaries(name):
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
+def test_the_evidence_is_the_integral_of_the_density(name):
     """log p(y) by importance: draws of the exact answer's own density over a Student-t around them must average to
     it, so that the evidence says nothing that the density does not."""
     problem, params, _ = built(name)
-    if name in ("horseshoe", "half_cauchy_noise", "student_t"):  # a pole, heavy tails, two modes: no proposal fits
+    if name in ("horseshoe", "half_cauchy_noise", "student_t_noise"):  # a pole, heavy tails, two modes: no proposal fits
         pytest.skip("no simple proposal covers this posterior")
     theta = np.asarray(jax.vmap(lambda p: ravel_pytree(p)[0])(jax.tree.map(jnp.asarray, params)))
     proposal = stats.multivariate_t(theta.mean(0), 1.3 * np.cov(theta.T), df=5, seed=3)
@@ -118,7 +118,8 @@ def test_the_evidence_is_the_mean_likelihood_under_the_prior(name):
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_each_problems_own_bug_is_beyond_the_tolerances(name):
     problem, params, _ = built(name)
-    queries, r = queries_of(problem, problem.bug.damage(np.random.default_rng(12), params)), problem.reference
+    params, r = jax.tree.map(lambda leaf: leaf[:10_000], params), problem.reference
+    queries = queries_of(problem, problem.bug.damage(np.random.default_rng(12), params))
     off = {
         "mean": np.max(np.abs(queries.mean(0) - r.mean) / r.sd) / 0.025,
         "sd": np.max(np.abs(queries.std(0) / r.sd - 1)) / 0.025,
@@ -134,7 +135,7 @@ def test_bugs_have_names_of_their_own():
 
 def test_a_gaussian_is_integrated_to_rounding():
     covariance = np.array([[1.0, 0.6], [0.6, 2.0]])
-    density = lambda theta: stats.multivariate_normal.logpdf(theta, [1.0, -1.0], covariance)
+    density = lambda theta: np.atleast_1d(stats.multivariate_normal.logpdf(theta, [1.0, -1.0], covariance))
     queries = [glm_grid.Query("a", (1, 0)), glm_grid.Query("b", (0, 1)), glm_grid.Query("a - b", (1, -1))]
     for answer in (
         glm_grid.solve(queries, density, np.zeros(2)),

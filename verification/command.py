@@ -199,7 +199,8 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
         except ValueError as error:
             raise UsageError(str(error)) from error
     problems = _problems(options)
-    chosen = options.methods or ([] if options.method else list(METHODS))
+    usual = [name for name, method in METHODS.items() if not (options.quick and method.grid)]
+    chosen = options.methods or ([] if options.method else usual)
     level = "full" if options.full or options.record else "default"
     database = None if options.posteriordb is None else str(Path(options.posteriordb).resolve())
     task = lambda problem, method, stranger: Task(problem, method, stranger, level, options.seed, database)

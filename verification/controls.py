@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probjax import Model
 from probjax.types import function
 from verification.judge import DEFAULT, Budget, judge
 from verification.methods import METHODS
@@ -50,7 +51,7 @@ def _exact_if_correlated(problem):
 
 
 def _prior(problem):
-    if problem.exact_draws is None or problem.model.prior.sample is None:
+    if problem.exact_draws is None or not isinstance(problem.model, Model) or problem.model.prior.sample is None:
         return None
     like = jax.eval_shape(problem.model.init, jax.random.key(0))
     like = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)

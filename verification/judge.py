@@ -3,7 +3,8 @@
 A method runs on R keys. The error of each query is the mean over replications, its margin t₍R₋₁₎(1 − α/2) standard
 errors plus the numerical error of the exact answer. |error| + margin < tolerance is a pass, |error| − margin >
 tolerance a fail, anything else doubles R, at most twice. A fail counts only if the same query fails, with the same
-sign, on as many fresh keys. Where a bound is checked, the signed error takes the place of |error|.
+sign, on as many fresh keys; draws that are NaN or infinite fail at once. Where a bound is checked, the signed error
+takes the place of |error|.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def judge(
         looks = {c.name: examine(c, summaries, problem.reference, problem.reference.sd, budget.level) for c in pending}
         for check in pending:
             seen = looks[check.name]
-            if seen.outcome in ("pass", "not_applicable"):
+            if seen.outcome in ("pass", "not_applicable") or not summaries.finite:  # a NaN is no matter of chance
                 verdicts[check.name] = _verdict(problem, method, check, seen, budget, summaries, limit)
         pending = [c for c in pending if c.name not in verdicts]
         failing = [c for c in pending if looks[c.name].outcome == "fail"]
@@ -105,7 +106,7 @@ def judge(
     for check in pending:
         # keys drawn to repeat another check's fail are one more look here; a fail seen only now has not been repeated
         seen = examine(check, summaries, problem.reference, problem.reference.sd, budget.level)
-        outcome = "pass" if seen.outcome == "pass" else "unresolved"
+        outcome = "pass" if seen.outcome == "pass" else "unresolved" if summaries.finite else "fail"
         verdicts[check.name] = _verdict(
             problem, method, check, seen._replace(outcome=outcome), budget, summaries, limit
         )
@@ -156,7 +157,7 @@ def matches_limit(
     if limit is None:
         return "none", None
     if check.name == "ks":  # the draws are counted at the exact quantiles, not at the limit's
-        if getattr(limit, "below", None) is None:
+        if limit.below is None:
             return "none", None
         claiming = partial(check.estimate, claimed=limit.below)
         look = examine(check._replace(estimate=claiming), summaries, problem.reference, problem.reference.sd, level)
@@ -171,7 +172,7 @@ def predicted_to_fail(check: Check, problem, limit: Limit | None, level: str) ->
     if limit is None:
         return False
     unit = problem.reference.sd
-    if check.name == "ks" and getattr(limit, "below", None) is not None:
+    if check.name == "ks" and limit.below is not None:
         return bool(np.nanmax(np.abs(limit.below - np.array(LEVELS)[:, None])) > check.tolerance[level])
     for field, name in (("mean", "mean"), ("sd", "sd"), ("q05", "q05"), ("q95", "q95"), ("corr", "correlation")):
         wrong, right = getattr(limit.reference, field), getattr(problem.reference, field)
@@ -191,7 +192,7 @@ def predicted_to_fail(check: Check, problem, limit: Limit | None, level: str) ->
 def _verdict(problem, method, check, look, budget, summaries, limit) -> Verdict:
     tolerance, outcome, expected, reason = check.tolerance[budget.level], look.outcome, "no", look.reason
     matched, against = "none", None
-    if outcome == "fail":
+    if outcome == "fail" and look.estimate is not None:
         matched, against = matches_limit(check, summaries, problem, limit, budget.level)
         if matched == "pass":
             expected, reason = "theorem", f"{limit.reason} ({limit.source})"

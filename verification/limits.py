@@ -10,13 +10,15 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import betainc, logsumexp
+from scipy.special import betainc, logsumexp, ndtr
 
 from probjax import inference
 from verification.exact.conjugate import LinearGaussian
 from verification.exact.reference import Reference, correlation
 from verification.methods import Method
 from verification.types import Limit, Problem
+
+WOBBLE = 0.05  # posterior sds by which fits may end apart: an atom this near to a quantile falls on either side
 
 
 def limit_for(method: Method, problem: Problem) -> Limit | None:
@@ -41,15 +43,25 @@ def _mean_field(method, problem):
         return None
     mean, precision = problem.linear.posterior
     reference = problem.linear.answers(mean, np.diag(1 / np.diag(precision)))
-    return Limit(reference, "mean-field variances are 1/Λᵢᵢ, without correlations", "Bishop 2006 §10.1.2")
+    reason = "mean-field variances are 1/Λᵢᵢ, without correlations"
+    quantiles = problem.reference.quantiles
+    below = None if quantiles is None else ndtr((quantiles - reference.mean) / reference.sd)
+    return Limit(reference, reason, "Bishop 2006 §10.1.2", below)
 
 
 def _dropout(method, problem):
     if problem.linear is None:
         return None
-    reference = dropout_reference(problem.linear, 1 - method.settings["rate"], method.settings["num_draws"])
+    keep = 1 - method.settings["rate"]
+    reference = dropout_reference(problem.linear, keep, method.settings["num_draws"])
+    values, log_weights = _masked_predictions(problem.linear, keep)[1:]
+    below = None
+    if problem.reference.quantiles is not None:
+        gaps = (values[:, None] - problem.reference.quantiles) / problem.reference.sd  # [2ᴰ, 9, Q]
+        decided = np.all(np.abs(gaps) > WOBBLE, axis=0)
+        below = np.where(decided, np.tensordot(np.exp(log_weights), gaps <= 0, 1), np.nan)
     reason = "dropout's f is Σ wⱼxⱼmⱼ/q, variance (1−q)/q Σ w²x², w the adaptive-ridge solution"
-    return Limit(reference, reason, "Wager et al. 2013; Gal & Ghahramani 2016")
+    return Limit(reference, reason, "Wager et al. 2013; Gal & Ghahramani 2016", below)
 
 
 LIMITS: dict[Callable, Callable[[Method, Problem], Limit | None]] = {
@@ -68,7 +80,7 @@ def _point_mass(problem) -> Reference:
     else:
         mean, precision = problem.linear.posterior
         known = problem.linear.answers(mean, np.zeros_like(precision))
-    return known._replace(sd=np.zeros_like(exact.sd), q05=None, q95=None, corr=None)
+    return known._replace(sd=np.zeros_like(exact.sd), q05=None, q95=None, corr=None, quantiles=None, log_evidence=None)
 
 
 def _masked(s: LinearGaussian) -> np.ndarray:
@@ -85,12 +97,8 @@ def adaptive_ridge(s: LinearGaussian, keep: float) -> np.ndarray:
 
 def dropout_reference(s: LinearGaussian, keep: float, num_draws: int) -> Reference:
     """The exact distribution of dropout's predictions on a linear model, by all 2ᴰ masks."""
-    w, masked = adaptive_ridge(s, keep), _masked(s)
-    masks = np.array(list(itertools.product([0.0, 1.0], repeat=int(masked.sum()))))
-    log_weights = masks.sum(1) * np.log(keep) + (1 - masks).sum(1) * np.log(1 - keep)
-    scaled = np.repeat(w[None], len(masks), 0)
-    scaled[:, masked] *= masks / keep
-    values, weights = scaled @ s.queries.T, np.exp(log_weights)
+    scaled, values, log_weights = _masked_predictions(s, keep)
+    weights = np.exp(log_weights)
     mean = weights @ values
     covariance = (values - mean).T @ (weights[:, None] * (values - mean))
     residual = (s.new_y - scaled @ s.new_design.T) / s.noise_scale
@@ -99,6 +107,16 @@ def dropout_reference(s: LinearGaussian, keep: float, num_draws: int) -> Referen
     q05, q95 = (_expected_quantile(values, weights, p, num_draws) for p in (0.05, 0.95))
     log_predictive = float(logsumexp(log_noise + log_weights))
     return Reference(s.names, mean, sd, q05, q95, correlation(covariance), log_predictive, len(s.new_y), None, None)
+
+
+def _masked_predictions(s, keep):
+    """Masked coefficients [2ᴰ, P], queries [2ᴰ, Q] and log probabilities [2ᴰ] of all masks."""
+    w, masked = adaptive_ridge(s, keep), _masked(s)
+    masks = np.array(list(itertools.product([0.0, 1.0], repeat=int(masked.sum()))))
+    log_weights = masks.sum(1) * np.log(keep) + (1 - masks).sum(1) * np.log(1 - keep)
+    scaled = np.repeat(w[None], len(masks), 0)
+    scaled[:, masked] *= masks / keep
+    return scaled, scaled @ s.queries.T, log_weights
 
 
 def _expected_quantile(values, weights, p, num_draws):

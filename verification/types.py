@@ -85,8 +85,10 @@ class Verdict(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """A wrong answer that a theorem predicts: `reference` is what the method must show instead of the exact answer."""
+    """A wrong answer that a theorem predicts: `reference` is what the method must show instead of the exact answer, and
+    `below` [9, Q] its distribution functions at the *exact* quantiles; None where they are not known."""
 
     reference: Any
     reason: str
     source: str
+    below: np.ndarray | None = None

@@ -22,7 +22,7 @@ CHECKS = (
         moments.log_predictive,
         moments.predictive_error,
     ),
-    Check("ks", {"default": 0.02, "full": 0.01}, "probability", distribution.kolmogorov_smirnov),
+    Check("ks", {"default": 0.03, "full": 0.015}, "probability", distribution.kolmogorov_smirnov),
     Check("evidence", {"default": 0.05, "full": 0.02}, "nats", evidence.log_evidence),
     Check("elbo", {"default": 0.05, "full": 0.02}, "nats above the evidence", evidence.elbo, one_sided=True),
 )

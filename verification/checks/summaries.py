@@ -45,9 +45,10 @@ def summarise(replications: Replications, quantiles: np.ndarray | None = None) -
     if quantiles is not None and np.shape(quantiles)[1:] != q.shape[2:]:
         raise ValueError(f"quantiles are {np.shape(quantiles)} but the draws have {q.shape[2]} queries; pass [9, Q]")
     finite = bool(np.isfinite(q).all() and (log_new is None or not np.isnan(log_new).any()))
-    mean = q.mean(1)
-    centred = q - mean[:, None]
-    covariance = centred.swapaxes(1, 2) @ centred / max(num_draws - 1, 1)
+    with np.errstate(invalid="ignore"):  # infinite draws: `finite` says so
+        mean = q.mean(1)
+        centred = q - mean[:, None]
+        covariance = centred.swapaxes(1, 2) @ centred / max(num_draws - 1, 1)
     q05 = q95 = None
     if num_draws >= MIN_DRAWS_FOR_QUANTILES:
         q05, q95 = _quantiles(q)

@@ -9,7 +9,14 @@ import numpy as np
 from scipy import stats
 from scipy.special import betaln, digamma, gammaln, polygamma
 
-from verification.exact.reference import Certificate, Reference, correlation, difference_in_sd, gaussian_reference
+from verification.exact.reference import (
+    LEVELS,
+    Certificate,
+    Reference,
+    correlation,
+    difference_in_sd,
+    gaussian_reference,
+)
 
 
 class LinearGaussian(NamedTuple):
@@ -78,24 +85,26 @@ def normal_inverse_gamma(names, design, y, prior_scale, shape, rate, queries, ne
     covariance[:-1, :-1] = scale * a / (a - 1)
     covariance[-1, -1] = polygamma(1, a) / 4  # Var[log σ²] = ψ′(a); w and log σ are uncorrelated by symmetry of w | σ²
     log_sd = (np.log(b) - digamma(a)) / 2
-    quantile = lambda p: 0.5 * np.log(stats.invgamma.ppf(p, a, scale=b))
+    of_scale = 0.5 * np.log(stats.invgamma.ppf(LEVELS, a, scale=b))
     new_scale = b / a * (np.eye(len(new_y)) + new_design @ np.linalg.solve(precision, new_design.T))
     prior = 0.5 * np.linalg.slogdet(prior_scale**2 * precision)[1]
     evidence = (
         shape * np.log(rate) - a * np.log(b) + gammaln(a) - gammaln(shape) - len(y) / 2 * np.log(2 * np.pi) - prior
     )
     centre = queries @ mean
+    quantiles = np.column_stack([centre + np.outer(t.ppf(LEVELS), sd_t), of_scale])
     return Reference(
         names=(*names, "log_scale"),
         mean=np.append(centre, log_sd),
         sd=np.sqrt(np.diag(covariance)),
-        q05=np.append(centre + t.ppf(0.05) * sd_t, quantile(0.05)),
-        q95=np.append(centre + t.ppf(0.95) * sd_t, quantile(0.95)),
+        q05=quantiles[1],
+        q95=quantiles[7],
         corr=correlation(covariance),
         log_predictive=float(stats.multivariate_t.logpdf(new_y, new_design @ mean, new_scale, df=2 * a)),
         num_new=len(new_y),
         log_evidence=float(evidence),
         certificate=None,
+        quantiles=quantiles,
     )
 
 
@@ -104,18 +113,20 @@ def beta_bernoulli(a, b, y, new_y) -> Reference:
     a, b = a + np.sum(y), b + np.sum(1 - y)
     post, successes = stats.beta(a, b), np.sum(new_y)
     covariance = np.array([[post.var(), 1 / (a + b)], [1 / (a + b), polygamma(1, a) + polygamma(1, b)]])
-    q05, q95 = (np.array([p, np.log(p) - np.log1p(-p)]) for p in post.ppf([0.05, 0.95]))
+    at = post.ppf(LEVELS)
+    quantiles = np.column_stack([at, np.log(at) - np.log1p(-at)])
     return Reference(
         names=("p", "logit_p"),
         mean=np.array([post.mean(), digamma(a) - digamma(b)]),
         sd=np.sqrt(np.diag(covariance)),
-        q05=q05,
-        q95=q95,
+        q05=quantiles[1],
+        q95=quantiles[7],
         corr=correlation(covariance),
         log_predictive=float(betaln(a + successes, b + len(new_y) - successes) - betaln(a, b)),
         num_new=len(new_y),
         log_evidence=float(betaln(a, b) - betaln(a - np.sum(y), b - np.sum(1 - y))),
         certificate=None,
+        quantiles=quantiles,
     )
 
 
@@ -124,7 +135,8 @@ def gamma_poisson(shape, rate, y, new_y) -> Reference:
     a, b = shape + np.sum(y), rate + len(y)
     post = stats.gamma(a, scale=1 / b)
     covariance = np.array([[post.var(), 1 / b], [1 / b, polygamma(1, a)]])
-    q05, q95 = (np.array([q, np.log(q)]) for q in post.ppf([0.05, 0.95]))
+    at = post.ppf(LEVELS)
+    quantiles = np.column_stack([at, np.log(at)])
     evidence = lambda a, b, y: (
         a * np.log(b)
         - (a + np.sum(y)) * np.log(b + len(y))
@@ -136,13 +148,14 @@ def gamma_poisson(shape, rate, y, new_y) -> Reference:
         names=("rate", "log_rate"),
         mean=np.array([post.mean(), digamma(a) - np.log(b)]),
         sd=np.sqrt(np.diag(covariance)),
-        q05=q05,
-        q95=q95,
+        q05=quantiles[1],
+        q95=quantiles[7],
         corr=correlation(covariance),
         log_predictive=float(evidence(a, b, new_y)),
         num_new=len(new_y),
         log_evidence=float(evidence(shape, rate, y)),
         certificate=None,
+        quantiles=quantiles,
     )
 
 
@@ -154,15 +167,17 @@ def dirichlet_categorical(concentration, y, new_y) -> Reference:
     mean = alpha / total
     covariance = (np.diag(mean) - np.outer(mean, mean)) / (total + 1)
     log_beta = lambda a: gammaln(a).sum() - gammaln(a.sum())
+    quantiles = np.stack([stats.beta.ppf(level, alpha, total - alpha) for level in LEVELS])
     return Reference(
         names=tuple(f"p[{k}]" for k in range(len(alpha))),
         mean=mean,
         sd=np.sqrt(np.diag(covariance)),
-        q05=stats.beta.ppf(0.05, alpha, total - alpha),
-        q95=stats.beta.ppf(0.95, alpha, total - alpha),
+        q05=quantiles[1],
+        q95=quantiles[7],
         corr=correlation(covariance),
         log_predictive=float(log_beta(alpha + count(new_y)) - log_beta(alpha)),
         num_new=len(new_y),
         log_evidence=float(log_beta(alpha) - log_beta(prior)),
         certificate=None,
+        quantiles=quantiles,
     )

@@ -1,9 +1,9 @@
 """Networks of infinite width are Gaussian processes (Neal 1996 §2.1; Lee et al. 2018): their kernels in closed form and
 the exact regression with them.
 
-A layer's preactivations are zᵢ(x) = bᵢ + Σⱼ wᵢⱼ φ(zⱼ(x)), with bias N(0, bias_sd²) and weights N(0, weight_sd² / fan-in).
-As the width grows the covariance of z is K ← bias_sd² + weight_sd² E[φ(u)φ(v)], (u, v) ~ N(0, K), from
-K = bias_sd² + weight_sd² x·x′/D at the first layer.
+A layer's preactivations are zᵢ(x) = bᵢ + Σⱼ wᵢⱼ φ(zⱼ(x)), with biases N(0, bias_sd²) and weights N(0, weight_sd²/n)
+for n units below. As the width grows the covariance of z is K ← bias_sd² + weight_sd² E[φ(u)φ(v)], (u, v) ~ N(0, K),
+from K = bias_sd² + weight_sd² x·x′/D at the first layer.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def infinite_network(net: InfiniteNetwork, names, points, probes, new_y) -> Refe
 def _reference(net, names, probes, new_y, mean, covariance, evidence) -> Reference:
     new = slice(len(mean) - len(new_y), None)
     predictive = (new_y, mean[new], covariance[new, new] + net.noise_variance * np.eye(len(new_y)))
-    return gaussian_reference(names, probes @ mean, probes @ covariance @ probes.T, new=predictive, log_evidence=evidence)
+    return gaussian_reference(
+        names, probes @ mean, probes @ covariance @ probes.T, new=predictive, log_evidence=evidence
+    )
 
 
 def _row_by_row(net: InfiniteNetwork, points):

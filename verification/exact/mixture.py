@@ -34,7 +34,8 @@ def mixture_reference(names, chunks: Iterable[Chunk], num_new: int) -> Reference
         w = np.exp(chunk.log_weights - shift)
         second = chunk.within(w) + chunk.means.T @ (w[:, None] * chunk.means)
         moments.append((w.sum(), w @ chunk.means, second, w @ np.exp(chunk.log_new)))
-        parts.append((w, chunk.means, chunk.sds))
+        # single precision halves the memory, and its rounding averages out in a quantile
+        parts.append((w, chunk.means.astype(np.float32), chunk.sds.astype(np.float32)))
     total, first, second, new = (sum(values) for values in zip(*moments))
     mean = first / total
     covariance = second / total - np.outer(mean, mean)
@@ -50,7 +51,8 @@ def mixture_reference(names, chunks: Iterable[Chunk], num_new: int) -> Reference
 def mixture_quantiles(weights, means, sds) -> np.ndarray:
     """[9, Q] quantiles at `LEVELS` of Q mixtures Σₖ wₖ N(meanₖ, sdₖ²), [K] and [K, Q]; the weights sum to 1."""
     found = []
-    for m, s in zip(means.T, sds.T):
+    for q in range(means.shape[1]):
+        m, s = means[:, q].astype(float), sds[:, q].astype(float)
         centre = weights @ m
         spread = np.sqrt(weights @ (s**2 + (m - centre) ** 2))
         cdf = _compressed_cdf(weights, m, np.maximum(s, NARROWEST * spread))

@@ -2,8 +2,8 @@
 
 Nothing is Gaussian given anything, so all four dimensions are integrated: (w, b) by a rule of `unit_rules`, (a, c) by a
 trapezoid. Each row's likelihood is 1/(1 + e^(−s a φ) e^(−s c)), s = ±1: two small tables of exponentials and no
-logarithm make the grid. For quantiles of a logit the output bias gives way to the logit itself, whose marginal then lies
-on a uniform grid.
+logarithm make the grid. For quantiles of a logit the output bias gives way to the logit itself, whose marginal then
+lies on a uniform grid.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def solve_classifier(net: Units, queries: Queries) -> Reference:
         ValueError: too many rows for the product of likelihoods to stay finite, or an extra query with too small a sum.
     """
     if np.any(queries.extra.sum(1) < 0.1):
-        raise ValueError(f"rows of extra sum to {queries.extra.sum(1)}, but must sum to more than 0.1; weigh the points unequally")
+        raise ValueError(
+            f"rows of extra sum to {queries.extra.sum(1)}, but must sum to more than 0.1; weigh the points unequally"
+        )
     if len(net.x) > MOST_ROWS:
         raise ValueError(f"{len(net.x)} rows given, but at most {MOST_ROWS} keep the grid finite; fit fewer rows")
     fine = _solve(net, queries, Grid(half_circle(net, 36, 56), 61, 31, 121))
@@ -69,7 +71,9 @@ def solve_classifier(net: Units, queries: Queries) -> Reference:
     log_radius = _solve(net, queries, Grid(half_circle(net, 64, 54, "trapezoid"), 59, 30, 117))
     gap, agreement = difference_in_sd(fine, coarse), difference_in_sd(fine, log_radius)
     found = "a coarser grid in all four dimensions"
-    return fine._replace(certificate=Certificate(max(gap, agreement), found, "trapezoid in the log radius of (w, b)", agreement))
+    return fine._replace(
+        certificate=Certificate(max(gap, agreement), found, "trapezoid in the log radius of (w, b)", agreement)
+    )
 
 
 def _axis(width: float, nodes: int) -> np.ndarray:

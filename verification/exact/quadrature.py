@@ -12,7 +12,7 @@ import numpy as np
 from scipy import optimize
 from scipy.special import logsumexp, ndtr, sici
 
-from verification.exact.reference import Certificate, Reference, correlation, difference_in_sd
+from verification.exact.reference import LEVELS, Certificate, Reference, correlation, difference_in_sd
 
 LogDensity = Callable[[np.ndarray], np.ndarray]  # [M, D] -> [M]
 
@@ -121,7 +121,13 @@ def _legendre_check(fine, log_density, mode, factor, queries, log_new, nodes, ha
     log_predictive = None if log_new is None else float(np.log(weights @ np.exp(log_new(points))))
     corr = correlation(covariance)
     return fine._replace(
-        mean=mean, sd=np.sqrt(np.diag(covariance)), q05=None, q95=None, corr=corr, log_predictive=log_predictive
+        mean=mean,
+        sd=np.sqrt(np.diag(covariance)),
+        q05=None,
+        q95=None,
+        quantiles=None,
+        corr=corr,
+        log_predictive=log_predictive,
     )
 
 
@@ -133,16 +139,18 @@ def _linear_queries(names, log_density, mode, factor, queries, log_new, num_new,
         mean = weights @ values
         marginal = weights.reshape(nodes, -1).sum(1)
         scale = np.linalg.norm(factor.T @ query)
-        q05, q95 = (query @ mode + scale * sinc_quantile(axis, marginal, p) for p in (0.05, 0.95))
-        summaries.append((mean, np.sqrt(weights @ (values - mean) ** 2), q05, q95))
-    mean, sd, q05, q95 = map(np.array, zip(*summaries))
+        at = [query @ mode + scale * sinc_quantile(axis, marginal, p) for p in LEVELS]
+        summaries.append((mean, np.sqrt(weights @ (values - mean) ** 2), at))
+    mean, sd, quantiles = map(np.array, zip(*summaries))
+    quantiles = quantiles.T
     centred = points @ np.transpose(queries) - mean
     log_predictive = None
     if log_new is not None:
         both = lambda theta: log_density(theta) + log_new(theta)
         log_predictive = float(tensor_grid(both, *mode_and_factor(both, mode), nodes, half_width)[3] - evidence)
     corr = correlation(centred.T @ (weights[:, None] * centred))
-    return Reference(tuple(names), mean, sd, q05, q95, corr, log_predictive, num_new, float(evidence), None)
+    tails = quantiles[1], quantiles[7]
+    return Reference(tuple(names), mean, sd, *tails, corr, log_predictive, num_new, float(evidence), None, quantiles)
 
 
 def _aligned(factor, query):
@@ -161,18 +169,19 @@ def increasing_queries(
     values = np.stack([g(points[:, 0]) for g in functions], 1)
     mean = weights @ values
     covariance = (values - mean).T @ (weights[:, None] * (values - mean))
-    at = [mode[0] + factor[0, 0] * sinc_quantile(axis, weights, p) for p in (0.05, 0.95)]
-    q05, q95 = (np.array([g(u) for g in functions]) for u in at)
+    at = [mode[0] + factor[0, 0] * sinc_quantile(axis, weights, p) for p in LEVELS]
+    quantiles = np.array([[g(u) for g in functions] for u in at])
     predictive = None if log_new is None else float(np.log(weights @ np.exp(log_new(points))))
     return Reference(
         tuple(names),
         mean,
         np.sqrt(np.diag(covariance)),
-        q05,
-        q95,
+        quantiles[1],
+        quantiles[7],
         correlation(covariance),
         predictive,
         num_new,
         float(evidence),
         None,
+        quantiles,
     )

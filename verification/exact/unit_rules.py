@@ -7,6 +7,8 @@ Gauss–Legendre panel between kinks converges geometrically.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from verification.exact.network_units import Rule, Units, log_prior
@@ -86,7 +88,7 @@ def lines(net: Units, kinks, per_panel: int, across: int) -> Rule:
 def _panels(edges, per_panel, graded=False):
     """`per_panel` nodes for a panel of width 1; where `graded`, fewer on narrower ones and more on wider ones."""
     nodes, weights = [], []
-    for low, high in zip(edges[:-1], edges[1:]):
+    for low, high in pairwise(edges):
         num = int(np.clip(np.ceil(per_panel * (high - low) ** 0.4), 2, None)) if graded else per_panel
         z, w = np.polynomial.legendre.leggauss(num)
         nodes.append((low + high) / 2 + (high - low) / 2 * z)

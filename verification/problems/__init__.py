@@ -4,11 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from verification.problems import conjugate, logistic, network, regression
+from verification.problems import (
+    conjugate,
+    families,
+    glms,
+    hierarchies,
+    infinite_width,
+    logistic,
+    network,
+    networks,
+    noise_priors,
+    processes,
+    regression,
+    series,
+    shrinkage,
+    targets,
+)
 from verification.types import Problem
 
-FAMILIES = (conjugate, regression, logistic, network)  # each with PROBLEMS: name -> builder
-PROBLEMS: dict[str, Callable[[], Problem]] = {k: v for family in FAMILIES for k, v in family.PROBLEMS.items()}
+FAMILIES = (
+    conjugate,
+    families,
+    regression,
+    noise_priors,
+    shrinkage,
+    logistic,
+    glms,
+    hierarchies,
+    series,
+    processes,
+    targets,
+    network,
+    networks,
+    infinite_width,
+)  # each with PROBLEMS: name -> builder
+PROBLEMS: dict[str, Callable[[], Problem]] = {}
+for _family in FAMILIES:
+    if _twice := PROBLEMS.keys() & _family.PROBLEMS.keys():
+        raise ImportError(f"two problems are named {', '.join(_twice)}")
+    PROBLEMS |= _family.PROBLEMS
 CORE = (
     "linear",
     "beta_bernoulli",
@@ -19,5 +53,10 @@ CORE = (
     "diabetes_noise",
     "breast_cancer_pc",
     "breast_cancer",
+    "poisson_exposure",
+    "lasso",
+    "eight_schools_noncentred",
+    "mixture_close",
+    "network_relu",
 )
 QUICK = ("linear", "beta_bernoulli", "network_one_unit")

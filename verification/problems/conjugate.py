@@ -13,8 +13,8 @@ from scipy.special import gammaln as np_gammaln
 
 from probjax import Model, Prior, likelihoods
 from verification.exact import conjugate, quadrature
-from verification.problems._parts import certified, constant_network, new_rows, rows_without_inputs
-from verification.types import Problem
+from verification.problems._parts import certified, constant_network, new_rows, reweighted, rows_without_inputs
+from verification.types import Bug, Problem
 
 FOUND = "closed form; rounding bounded by the second method"
 SECOND = "trapezoid on the unconstrained scale"
@@ -40,7 +40,13 @@ def beta_bernoulli() -> Problem:
         reference=certified(reference, second, FOUND, SECOND),
         exact_draws=lambda rng, num: _logit(rng.beta(post_a, post_b, num)),
         log_concave=True,
+        bug=Bug("Jeffreys' prior for the uniform one", reweighted(_jeffreys_ratio)),
     )
+
+
+def _jeffreys_ratio(u):
+    """Beta(½, ½) over Beta(1, 1)."""
+    return -0.5 * (jax.nn.log_sigmoid(u) + jax.nn.log_sigmoid(-u))
 
 
 def _beta_log_prob(u, a, b):
@@ -81,6 +87,7 @@ def gamma_poisson() -> Problem:
         reference=certified(reference, second, FOUND, SECOND),
         exact_draws=lambda rng, num: np.log(rng.gamma(post_shape, 1 / post_rate, num)),
         log_concave=True,
+        bug=Bug("the Jacobian of the log rate left out", reweighted(lambda u: -u)),
     )
 
 
@@ -116,7 +123,13 @@ def dirichlet_categorical() -> Problem:
         reference=certified(reference, _dirichlet_by_quadrature(reference, post, new_y), FOUND, SECOND),
         exact_draws=lambda rng, num: _log_ratio(rng.dirichlet(post, num)),
         log_concave=True,
+        bug=Bug("the pinned class left out of the Jacobian", reweighted(_pinned_ratio)),
     )
+
+
+def _pinned_ratio(u):
+    """Πₖ pₖ without the class whose logit is 0."""
+    return -jax.nn.log_softmax(jnp.append(u, 0.0))[-1]
 
 
 def _dirichlet_by_quadrature(reference, post, new_y):
@@ -142,6 +155,7 @@ def _dirichlet_by_quadrature(reference, post, new_y):
         sd=np.sqrt(np.diag(covariance)),
         q05=np.array([m.q05[0] for m in marginals]),
         q95=np.array([m.q95[0] for m in marginals]),
+        quantiles=np.column_stack([m.quantiles[:, 0] for m in marginals]),
         corr=covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance))),
         log_predictive=float(np.log(weights @ probs[:, new_y].prod(1))),
     )

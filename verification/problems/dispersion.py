@@ -39,11 +39,11 @@ def _learnt_density(log_prob, x, y) -> Callable:
     return lambda theta: log_prob(y, theta[:, 1:] @ matrix, np.exp(theta[:, 0]))
 
 
-def _learnt(name, about, model, rows, log_prob, loc, quantities, bug) -> Problem:
+def _learnt(name, about, model, rows, log_prob, loc, quantities, bug, step=0.36) -> Problem:
     """Priors: N(loc, 1) for the log of the learnt number, N(0, 1) for the line."""
     density = learnt_density(rows, log_prob, loc)
     new = _learnt_density(log_prob, rows.new_x, rows.new_y)
-    reference = solved_on_grid(name, quantities, density, 3, log_new=new, num_new=len(rows.new_y))
+    reference = solved_on_grid(name, quantities, density, 3, log_new=new, num_new=len(rows.new_y), step=step)
     draws = rejected(model, density, reference, 3)
     return problem(name, about, model, rows, model_query(quantities), reference, draws, bug)
 
@@ -78,7 +78,7 @@ def negative_binomial() -> Problem:
     ]
     about = "negative binomial regression, 25 rows, concentration learnt"
     bug = Bug("variance μ + μ/r for μ + μ²/r", reweighted(_nb1_for_nb2(model, rows.data)))
-    return _learnt("negative_binomial", about, model, rows, rows_of.negative_binomial, 0.0, quantities, bug)
+    return _learnt("negative_binomial", about, model, rows, rows_of.negative_binomial, 0.0, quantities, bug, 0.31)
 
 
 def _nb1_for_nb2(model, data):

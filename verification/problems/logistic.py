@@ -8,15 +8,23 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from scipy.special import expit
 from sklearn.datasets import load_breast_cancer
 
-from probjax import Data, Model, likelihoods, linear, priors
-from verification.exact import quadrature
+from probjax import Data, Model, likelihoods, linear, log_likelihood, priors
+from verification.exact import cache, quadrature
 from verification.exact.reference import Certificate, Reference
 from verification.exact.sampling import rejection_sampler
-from verification.problems._parts import linear_params, linear_queries, new_rows, principal_directions, with_ones
-from verification.types import Problem
+from verification.problems._parts import (
+    linear_params,
+    linear_queries,
+    new_rows,
+    principal_directions,
+    reweighted,
+    with_ones,
+)
+from verification.types import Bug, Problem
 
 LONG_RUN = Path(__file__).with_name("breast_cancer_long_run.json")
 NUM_FIT = 559  # of 569; the rest is held out
@@ -32,15 +40,23 @@ def breast_cancer_pc() -> Problem:
     probes = np.vstack([np.eye(3), [[1, 1, 1], [-2, 1, 1]], rows])
     names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(-2,1)", *directions)
     density, new, start = _log_densities(with_ones(scores), y, PRIOR_SCALE["breast_cancer_pc"])
-    reference = quadrature.linear_queries(
-        names, density, start, probes, log_new=new, num_new=len(y) - NUM_FIT, nodes=47, half_width=8.5
-    )
+    settings = {"log_new": new, "num_new": len(y) - NUM_FIT, "nodes": 47, "half_width": 8.5}
+    solve = lambda: quadrature.linear_queries(names, density, start, probes, **settings)
+    reference = cache.solved("breast_cancer_pc", solve)
     problem = _problem(
         "breast_cancer_pc", "breast cancer, logistic regression on 2 principal components", scores, y, probes, reference
     )
     covariance = (reference.corr * np.outer(reference.sd, reference.sd))[:3, :3]  # the first three queries are w itself
     draw = rejection_sampler(density, reference.mean[:3], covariance)
-    return problem._replace(exact_draws=lambda rng, num: linear_params(draw(rng, num)), log_concave=True)
+    exact_draws = lambda rng, num: linear_params(draw(rng, num))
+    weights = reweighted(Partial(_weighted_ratio, problem.model, problem.data))
+    bug = Bug("one class weighted by 1.2", weights)
+    return problem._replace(exact_draws=exact_draws, log_concave=True, bug=bug)
+
+
+def _weighted_ratio(model, data, params):
+    """The likelihood of one class to the power 1.2: class weights that are not 1."""
+    return 0.2 * jnp.sum(data.y * log_likelihood(model, params, data))
 
 
 def standardised_breast_cancer() -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,9 @@ from jax.tree_util import Partial
 
 from probjax import Data, Model, likelihoods, mlp, priors
 from verification.exact import network as exact
-from verification.problems._parts import new_rows
-from verification.types import Problem
+from verification.exact.cache import solved
+from verification.problems._parts import new_rows, reweighted
+from verification.types import Bug, Problem
 
 SCALES = (1.5, 1.5, 1.5, 1.0)  # prior sd of w, b, a, c
 NOISE = 0.2
@@ -41,9 +42,18 @@ def network_one_unit() -> Problem:
         data=Data(jnp.asarray(net.x)[:, None], jnp.asarray(net.y)),
         query=Partial(_values_and_contrasts, model.apply, jnp.asarray(QUERY_X)[:, None], jnp.asarray(CONTRASTS)),
         log_new=new_rows(model, Data(jnp.asarray(new_x)[:, None], jnp.asarray(new_y))),
-        reference=exact.one_unit_network(net, QUERY_X, new_x, new_y, contrasts=CONTRASTS),
+        reference=solved(
+            "network_one_unit", lambda: exact.one_unit_network(net, QUERY_X, new_x, new_y, contrasts=CONTRASTS)
+        ),
         exact_draws=lambda rng, num: _params(sampler(rng, num)),
+        bug=Bug("hidden weights' prior sd left at 1", reweighted(Partial(_standard_ratio, w, b))),
     )
+
+
+def _standard_ratio(weight_scale, bias_scale, params):
+    """N(0, 1) over N(0, scale²) for the hidden weight and bias."""
+    squares = (1 - weight_scale**-2) * params[0]["weight"] ** 2 + (1 - bias_scale**-2) * params[0]["bias"] ** 2
+    return -0.5 * jnp.sum(squares)
 
 
 def _values_and_contrasts(apply, x, pairs, params):

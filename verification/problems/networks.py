@@ -27,10 +27,10 @@ def units_data(name: str) -> tuple[network_units.Units, network_units.Queries]:
     rng = np.random.default_rng(7)
     x = np.linspace(-1.5, 1.5, num)
     truth = TRUTHS[activation, num_units == 1]
-    query_x, new_x, contrasts = QUERIES[activation]
+    query_x, new_x, contrasts, share = QUERIES[activation]
     y, new_y = (truth(v) + noise * rng.standard_normal(len(v)) for v in (x, new_x))
     net = network_units.Units(x, y, noise, (1.0, 1.0, 1.5 / np.sqrt(num_units), 1.0), num_units, activation)
-    return net, network_units.values_and_contrasts(query_x, contrasts, new_x, new_y)
+    return net, network_units.values_and_contrasts(query_x, contrasts, new_x, new_y, share=share)
 
 
 SIZES = {  # units, activation, rows, noise sd
@@ -45,9 +45,9 @@ TRUTHS = {
     ("relu", True): lambda x: 1.5 * np.maximum(x + 0.3, 0) - 0.4,
     ("relu", False): lambda x: 1.2 * np.abs(x) - 0.5,
 }
-QUERIES = {  # points, held-out points, contrasts; for ReLU on the rows' grid, as every point is a kink
-    "tanh": (np.array([-2.25, -1.5, -0.5, 0.5, 1.5, 2.25]), np.array([-2.25, -0.5, 1.0]), ((1, 4), (2, 3))),
-    "relu": (np.array([-1.5, 0.0, 1.0, 1.5, 2.5]), np.array([-1.0, 0.5, 2.5]), ((1, 3), (1, 4))),
+QUERIES = {  # points, held-out points, contrasts and their share; for ReLU on the rows' grid, as every point is a kink
+    "tanh": (np.array([-2.25, -1.5, -0.5, 0.5, 1.5, 2.25]), np.array([-2.25, -0.5, 1.0]), ((1, 4), (2, 3)), 0.5),
+    "relu": (np.array([-1.5, 0.0, 1.0, 1.5, 2.5]), np.array([-1.0, 0.5, 2.5]), ((1, 3), (1, 4)), 1.0),
 }
 
 
@@ -98,11 +98,11 @@ def network_two_relu() -> Problem:
     solve = lambda: network_units.solve_by_rules(
         net,
         queries,
-        lines(net, kinks, 8, 40),
-        lines(net, kinks, 7, 35),
-        polar(net, kinks, 12, 26),
+        lines(net, kinks, 9, 38),
+        lines(net, kinks, 8, 36),
+        polar(net, kinks, 12, 30),
         (
-            "Gauss–Legendre between kinks in b, 8 nodes a panel and 80 lines against 7 and 70",
+            "Gauss–Legendre between kinks in b, 9 nodes a panel and 76 lines against 8 and 72",
             "polar coordinates, panels between kink angles",
         ),
     )

@@ -118,10 +118,10 @@ def student_t() -> Problem:
     new = new_density(rows.new_x, rows.new_y, rows_of.student_t, STUDENT_SCALE, STUDENT_DF)
     pilot = Pilot(np.zeros(2), 0.06 * np.eye(2), 40)
     settings = {"log_new": new, "num_new": 4, "step": 0.06, "pilot": pilot}
-    reference = solved_on_grid("student_t", LINE, density, 2, **settings)
+    reference = solved_on_grid("student_t_noise", LINE, density, 2, **settings)
     wrong = likelihoods.student_t(STUDENT_DF, STUDENT_SCALE * np.sqrt(1 - 2 / STUDENT_DF))
     return problem(
-        "student_t",
+        "student_t_noise",
         "Student-t regression, 13 rows of two crossing lines, two modes",
         model,
         rows,
@@ -318,7 +318,7 @@ def _exponential_sample(rate, key, like):
 
 PROBLEMS = {
     "huber": huber,
-    "student_t": student_t,
+    "student_t_noise": student_t,
     "quantile_regression": quantile_regression,
     "half_normal_noise": half_normal_noise,
     "half_cauchy_noise": half_cauchy_noise,

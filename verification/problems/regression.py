@@ -17,9 +17,10 @@ from verification.problems._parts import (
     linear_queries,
     new_rows,
     principal_directions,
+    reweighted,
     with_ones,
 )
-from verification.types import Problem
+from verification.types import Bug, Problem
 
 
 def linear_small() -> Problem:
@@ -29,9 +30,20 @@ def linear_small() -> Problem:
     y = x @ [1.0, -0.5] + 0.3 + 0.5 * rng.standard_normal(25)
     probes = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, -1, 1], [3, 3, 1]])
     names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(1,-1)", "f(3,3)")
-    return _known_noise(
-        "linear", "20 rows, two inputs correlated at 0.9, known noise", x, y, 20, names, probes, 0.5, 1.0
-    )
+    about = "20 rows, two inputs correlated at 0.9, known noise"
+    bug = Bug("two correlated inputs in each other's place", _weights_exchanged(0, 1))
+    return _known_noise("linear", about, x, y, 20, names, probes, 0.5, 1.0)._replace(bug=bug)
+
+
+def _weights_exchanged(i, j):
+    """Draws of a program that gives column i of x the name of column j."""
+
+    def damage(rng, params):
+        weight = np.array(params["weight"])
+        weight[:, [i, j]] = weight[:, [j, i]]
+        return {**params, "weight": weight}
+
+    return damage
 
 
 def diabetes() -> Problem:
@@ -39,7 +51,15 @@ def diabetes() -> Problem:
     sd."""
     x, y = standardised_diabetes()
     names, probes = _diabetes_queries(x)
-    return _known_noise("diabetes", "diabetes progression, 432 × 10, known noise", x, y, 432, names, probes, 0.7, 1.0)
+    about = "diabetes progression, 432 × 10, known noise"
+    problem = _known_noise("diabetes", about, x, y, 432, names, probes, 0.7, 1.0)
+    return problem._replace(bug=Bug("an l1 norm in the exponent of the prior", reweighted(_l1_ratio)))
+
+
+def _l1_ratio(params):
+    """exp(−Σ|w|) over exp(−½Σw²): a Laplace prior for the normal one."""
+    w = jnp.append(params["weight"], params["bias"])
+    return jnp.sum(0.5 * w**2 - jnp.abs(w))
 
 
 def standardised_diabetes() -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +137,14 @@ def diabetes_noise() -> Problem:
             reference, second, "closed form; rounding bounded by the second method", "801-node quadrature over log σ"
         ),
         exact_draws=draw_posterior,
+        bug=Bug("the shape and the rate of the noise's prior exchanged", reweighted(_exchanged_ratio)),
     )
+
+
+def _exchanged_ratio(params):
+    """InvGamma(1, 2) over InvGamma(2, 1) for σ²."""
+    log_variance = 2 * params["log_scale"]
+    return log_variance - jnp.exp(-log_variance)
 
 
 def _nig_log_prob(shape, rate, prior_scale, params):
