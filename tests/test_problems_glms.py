@@ -106,7 +106,7 @@ def test_the_evidence_is_the_integral_of_the_density(name):
     """log p(y) by importance: draws of the exact answer's own density over a Student-t around them must average to
     it, so that the evidence says nothing that the density does not."""
     problem, params, _ = built(name)
-    if name in ("horseshoe", "half_cauchy_noise", "student_t_noise"):  # a pole, heavy tails, two modes: no proposal fits
+    if name in ("horseshoe", "half_cauchy_noise", "student_t_noise"):  # a pole, heavy tails, two modes: none fits
         pytest.skip("no simple proposal covers this posterior")
     theta = np.asarray(jax.vmap(lambda p: ravel_pytree(p)[0])(jax.tree.map(jnp.asarray, params)))
     proposal = stats.multivariate_t(theta.mean(0), 1.3 * np.cov(theta.T), df=5, seed=3)

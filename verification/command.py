@@ -179,7 +179,7 @@ def _claims(options) -> list[str]:
 
 
 def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
-    from verification.methods import METHODS, load_method
+    from verification.methods import ELBO, METHODS, load_method
     from verification.problems import PROBLEMS
 
     for name in options.methods:
@@ -199,9 +199,9 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
         except ValueError as error:
             raise UsageError(str(error)) from error
     problems = _problems(options)
-    usual = [name for name, method in METHODS.items() if not (options.quick and method.grid)]
-    chosen = options.methods or ([] if options.method else usual)
     level = "full" if options.full or options.record else "default"
+    usual = [name for name, method in METHODS.items() if level == "full" or method.chosen_by != ELBO]
+    chosen = options.methods or ([] if options.method else usual)
     database = None if options.posteriordb is None else str(Path(options.posteriordb).resolve())
     task = lambda problem, method, stranger: Task(problem, method, stranger, level, options.seed, database)
     tasks = []

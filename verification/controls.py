@@ -44,10 +44,14 @@ def _exact(problem):
     return problem.exact_draws
 
 
+def _exact_with_moments(problem):
+    return None if problem.reference.mean is None or problem.reference.sd is None else problem.exact_draws
+
+
 def _exact_if_correlated(problem):
     """Only where two queries are correlated enough for the loss to be a defect."""
     corr = problem.reference.corr
-    return problem.exact_draws if np.nanmax(np.abs(corr - np.eye(len(corr)))) > 0.15 else None
+    return problem.exact_draws if corr is not None and np.nanmax(np.abs(corr - np.eye(len(corr)))) > 0.15 else None
 
 
 def _prior(problem):
@@ -92,9 +96,9 @@ def _destroy_correlation(rng, exact, problem):
 CONTROLS = (
     Control("exact, independent", False, _exact, _clean),
     Control("exact, autocorrelated", False, _exact, _clean, chained=True),
-    Control("mean + 0.1 sd", True, _exact, _shift_mean),
-    Control("sd × 0.9", True, _exact, _shrink_sd),
-    Control("tails cut at 2 sd", True, _exact, _cut_tails),
+    Control("mean + 0.1 sd", True, _exact_with_moments, _shift_mean),
+    Control("sd × 0.9", True, _exact_with_moments, _shrink_sd),
+    Control("tails cut at 2 sd", True, _exact_with_moments, _cut_tails),
     Control("correlation destroyed", True, _exact_if_correlated, _destroy_correlation),
     Control("prior for posterior", True, _prior, _clean),
 )

@@ -81,7 +81,9 @@ def judge(
     pending, verdicts = checks, {}
     for look in range(budget.doublings + 1):
         last = look == budget.doublings
-        looks = {c.name: examine(c, summaries, problem.reference, problem.reference.sd, budget.level) for c in pending}
+        looks = {
+            c.name: examine(c, summaries, problem.reference, problem.reference.scale, budget.level) for c in pending
+        }
         for check in pending:
             seen = looks[check.name]
             if seen.outcome in ("pass", "not_applicable") or not summaries.finite:  # a NaN is no matter of chance
@@ -93,10 +95,10 @@ def judge(
         fresh = summarise(draw(len(summaries)), problem.reference.quantiles)
         summaries = pool([summaries, fresh])
         for check in failing:
-            again = examine(check, fresh, problem.reference, problem.reference.sd, budget.level)
+            again = examine(check, fresh, problem.reference, problem.reference.scale, budget.level)
             settled = last or matches_limit(check, summaries, problem, limit, budget.level)[0] != "unresolved"
             if repeated(looks[check.name], again, check.tolerance[budget.level]) and settled:
-                seen = examine(check, summaries, problem.reference, problem.reference.sd, budget.level)
+                seen = examine(check, summaries, problem.reference, problem.reference.scale, budget.level)
                 verdicts[check.name] = _verdict(
                     problem, method, check, seen._replace(outcome="fail"), budget, summaries, limit
                 )
@@ -105,7 +107,7 @@ def judge(
             break
     for check in pending:
         # keys drawn to repeat another check's fail are one more look here; a fail seen only now has not been repeated
-        seen = examine(check, summaries, problem.reference, problem.reference.sd, budget.level)
+        seen = examine(check, summaries, problem.reference, problem.reference.scale, budget.level)
         outcome = "pass" if seen.outcome == "pass" else "unresolved" if summaries.finite else "fail"
         verdicts[check.name] = _verdict(
             problem, method, check, seen._replace(outcome=outcome), budget, summaries, limit
@@ -160,9 +162,9 @@ def matches_limit(
         if limit.below is None:
             return "none", None
         claiming = partial(check.estimate, claimed=limit.below)
-        look = examine(check._replace(estimate=claiming), summaries, problem.reference, problem.reference.sd, level)
+        look = examine(check._replace(estimate=claiming), summaries, problem.reference, problem.reference.scale, level)
     else:
-        look = examine(check, summaries, limit.reference, problem.reference.sd, level)
+        look = examine(check, summaries, limit.reference, problem.reference.scale, level)
     return ("none" if look.outcome == "not_applicable" else look.outcome), look
 
 
@@ -171,7 +173,7 @@ def predicted_to_fail(check: Check, problem, limit: Limit | None, level: str) ->
     fail."""
     if limit is None:
         return False
-    unit = problem.reference.sd
+    unit = problem.reference.scale
     if check.name == "ks" and limit.below is not None:
         return bool(np.nanmax(np.abs(limit.below - np.array(LEVELS)[:, None])) > check.tolerance[level])
     for field, name in (("mean", "mean"), ("sd", "sd"), ("q05", "q05"), ("q95", "q95"), ("corr", "correlation")):

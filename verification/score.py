@@ -132,7 +132,7 @@ def _influences(batches, flat, p):
 
 
 def _verdict(problem, check, summaries, reference, level) -> Verdict:
-    look = examine(check, summaries, reference, reference.sd, level)
+    look = examine(check, summaries, reference, reference.scale, level)
     tolerance, reason = check.tolerance[level], look.reason
     named = {"problem": problem, "method": "draws", "check": check.name, "tolerance": tolerance}
     if look.estimate is None:

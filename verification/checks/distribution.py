@@ -39,7 +39,7 @@ def _no_less_than_chance(standard_error, claimed, s):
     is known and so needs a normal quantile where the replications' own needs Student's."""
     num = len(s) * s.num_draws
     normal, student = stats.norm.ppf(1 - ALPHA / 2), stats.t.ppf(1 - ALPHA / 2, len(s) - 1)
-    return np.maximum(standard_error, normal / student * np.sqrt(claimed * (1 - claimed) / num))
+    return np.maximum(standard_error, normal / student * np.sqrt(np.clip(claimed * (1 - claimed), 0, None) / num))
 
 
 def wasserstein(s, reference, unit, claimed=None):

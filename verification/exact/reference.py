@@ -27,6 +27,7 @@ class Certificate(NamedTuple):
     predictive_error: float | None = None
 
 
+Z95 = 1.6448536269514722  # Φ⁻¹(0.95)
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)  # at which whole distributions are compared
 
 
@@ -49,8 +50,11 @@ class Reference(NamedTuple):
     certificate: Certificate | None
     quantiles: np.ndarray | None = None
 
-
-Z95 = 1.6448536269514722  # Φ⁻¹(0.95)
+    @property
+    def scale(self) -> np.ndarray:
+        """[Q], the unit of errors: the sd, or where there is none (a Cauchy's) that of a normal with the same 5% and
+        95% quantiles."""
+        return self.sd if self.sd is not None else (self.q95 - self.q05) / (2 * Z95)
 
 
 def correlation(covariance: np.ndarray) -> np.ndarray:

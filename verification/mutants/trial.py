@@ -116,7 +116,7 @@ def _check(pool, name, mutant):
             check,
             summarise(Replications(*(None if leaf is None else leaf[:half] for leaf in part)), reference.quantiles),
             reference,
-            reference.sd,
+            reference.scale,
             BUDGET.level,
         ).outcome
     )
