@@ -74,7 +74,12 @@ not_callable = 3
     [
         (["nutz"], "no method named 'nutz'; did you mean nuts?"),
         (["--problem", "liner"], "no problem named 'liner'; did you mean linear?"),
-        (["mutants"], "`mutants` is a command of its own, reserved for a later version"),
+        (["laplace", "mutants"], "`mutants` is a command of its own"),
+        (["doctor"], "`doctor` is a command of its own, reserved for a later version"),
+        (["score"], "score needs one problem and the draws: score --problem NAME --draws FILE"),
+        (["score", "--problem", "linear", "--draws", "none.npz"], "there is no file none.npz"),
+        (["--problem", "nowhere.py:f"], "there is no file nowhere.py"),
+        (["--cell-timeout", "0"], "--cell-timeout is 0.0 but at least 1 is needed"),
         (["claims", "A99"], "no claim named 'A99'; did you mean A9?"),
         (["claims", "--quick"], "claims takes no --quick: its options are --out, --seed and --jobs"),
         (["laplace", "controls"], "`controls` is a command of its own"),
@@ -115,7 +120,7 @@ def test_an_unknown_option_is_status_2():
 def test_the_list_names_methods_and_problems(capsys):
     assert main(["--list"]) == 0
     said = capsys.readouterr().out
-    assert "nuts" in said and "problem: linear (quick)" in said
+    assert "nuts" in said and "problem: linear (quick, core)" in said
 
 
 @pytest.fixture(scope="module")
