@@ -18,6 +18,8 @@ from verification.problems import infinite_width as processes
 from verification.problems import networks
 from verification.problems.network import network_one_unit
 
+pytestmark = pytest.mark.slow  # 4-D grids: minutes where answers are not kept yet
+
 BUILDERS = {**networks.PROBLEMS, **processes.PROBLEMS, "network_one_unit": network_one_unit}
 UNITS = list(networks.SIZES)
 BUILT = {}

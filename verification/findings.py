@@ -62,7 +62,8 @@ def compared(result: dict, findings: dict) -> dict:
 
 
 def compare(verdict: Verdict, findings: dict) -> Verdict:
-    """The verdict with `expected` "measured" where a fail has the recorded numbers. One that departs from its record
+    """The verdict with `expected` "measured" where a fail, or what could not be told from one, has the recorded numbers:
+    an error near the tolerance stays near it, and the record of a larger budget says which side. One that departs from its record
     stays unexpected, and is an error where the recorded fail is gone."""
     recorded = findings.get(_name(verdict))
     judged = verdict.outcome in ("fail", "pass", "unresolved") and verdict.expected != "theorem"
@@ -74,7 +75,7 @@ def compare(verdict: Verdict, findings: dict) -> Verdict:
         departed = _departure(verdict, recorded)
     if departed is not None:
         return verdict._replace(outcome="fail" if verdict.outcome == "fail" else "error", reason=departed)
-    return verdict._replace(expected="measured") if verdict.outcome == "fail" else verdict
+    return verdict if verdict.outcome == "pass" else verdict._replace(expected="measured")
 
 
 def _departure(verdict: Verdict, recorded: dict) -> str | None:
