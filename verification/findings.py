@@ -62,9 +62,9 @@ def compared(result: dict, findings: dict) -> dict:
 
 
 def compare(verdict: Verdict, findings: dict) -> Verdict:
-    """The verdict with `expected` "measured" where a fail, or what could not be told from one, has the recorded numbers:
-    an error near the tolerance stays near it, and the record of a larger budget says which side. One that departs from its record
-    stays unexpected, and is an error where the recorded fail is gone."""
+    """The verdict with `expected` "measured" where a fail, or what could not be told from one, has the recorded
+    numbers: an error near the tolerance stays near it, and the record has its size from more keys. One that departs
+    from its record stays unexpected, and is an error where the recorded fail is gone."""
     recorded = findings.get(_name(verdict))
     judged = verdict.outcome in ("fail", "pass", "unresolved") and verdict.expected != "theorem"
     if recorded is None or not judged or not _has_findings(verdict.method):

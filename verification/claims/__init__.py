@@ -216,8 +216,8 @@ LEDGER = (
     Claim(
         "D11",
         "NUTS is the ground truth.",
-        "On posteriors of one mode to 1% of an sd, by closed forms, quadrature and calibration; it does not cross "
-        "between modes far apart.",
+        "On posteriors of one mode, to 1% of an sd where it is Gaussian, by closed forms and calibration; it does not "
+        "cross between modes far apart.",
         HOLDS_IF,
         uncertainty.nuts_is_the_truth,
     ),

@@ -113,7 +113,7 @@ def total_variance(rng) -> Finding:
 
 
 CHAINS, DRAWS, NARROW = 64, 6000, 0.98
-NEAR_SD = 0.01  # so that 2% too narrow is seen
+NEAR_SD, FULL_SD = 0.01, 0.025  # so that 2% too narrow is seen; the harness's own at the full budget
 
 
 def nuts_is_the_truth(rng) -> Finding:
@@ -124,7 +124,7 @@ def nuts_is_the_truth(rng) -> Finding:
     x = jnp.asarray(rng.standard_normal((12, 1)))
     model = Model(*linear(1), prior=priors.normal(0.0, 1.0), likelihood=likelihoods.bernoulli())
     query, names = Partial(_weight_and_bias), ("weight", "bias")
-    method = partial(nuts, num_draws=950, num_warmup=300, num_chains=1)
+    method = partial(nuts, num_draws=475, num_warmup=300, num_chains=1)
     ranks = calibration(jax.random.key(4), method, model, x, query=query, names=names, num_simulations=200)
     lonely = _share_of_the_left_mode()
 
@@ -138,7 +138,7 @@ def nuts_is_the_truth(rng) -> Finding:
     return Finding(
         [
             _worst(UNDER, "error of an sd, linear regression, closed form", sd),
-            _worst(UNDER, "error of an sd, Beta–Bernoulli on the logit scale", skewed),
+            _worst(UNDER, "error of an sd, Beta–Bernoulli on the logit scale", skewed, FULL_SD),
             Measurement(UNDER, calibrated, 3 * ranks.p_value.min(), 1e-6, at_least=True),
             Measurement(WITHOUT, share, lonely, NEAR_SD),
             _worst(CONTROL, "error of an sd, the same draws 2% too narrow", narrow),
@@ -147,9 +147,9 @@ def nuts_is_the_truth(rng) -> Finding:
     )
 
 
-def _worst(role, what, errors):
+def _worst(role, what, errors, bound=NEAR_SD):
     error, margin = errors
-    return Measurement(role, what, abs(error), NEAR_SD, margin)
+    return Measurement(role, what, abs(error), bound, margin)
 
 
 def _sd_errors(problem, chains, draws):
