@@ -34,6 +34,7 @@ def log_half_cauchy_scale(u, scale):
 
 
 def identity(u):
+    """The link of a scale that is sampled as it is."""
     return u
 
 
