@@ -71,8 +71,12 @@ def predictor(design: Design, x: Array, w: Array) -> Array:
 
 def objective(design: Design, w: Array) -> Array:
     """−log p(y, params | x), nats, less the prior's kinks if it has any."""
-    log_probs = design.model.likelihood.log_prob(design.data.y, predictor(design, design.data.x, w))
-    return -design.share * jnp.sum(log_probs) - log_prior(design, w)
+    return objective_at(design, w, predictor(design, design.data.x, w))
+
+
+def objective_at(design: Design, w: Array, f: Array) -> Array:
+    """`objective` where f is known already."""
+    return -design.share * jnp.sum(design.model.likelihood.log_prob(design.data.y, f)) - log_prior(design, w)
 
 
 def kinks(design: Design, dtype) -> Kinks:
@@ -84,9 +88,15 @@ def kinks(design: Design, dtype) -> Kinks:
 
 def gradient(design: Design, w: Array) -> Array:
     """∇ of `objective`: one pass over the rows."""
+    return gradient_and_predictor(design, w)[0]
+
+
+def gradient_and_predictor(design: Design, w: Array) -> tuple[Array, Array]:
+    """∇ of `objective`, and f."""
+    f = predictor(design, design.data.x, w)
     # once, not anew for each column of x that it is multiplied with
-    slopes = jax.lax.optimization_barrier(score(design, design.data.y, predictor(design, design.data.x, w)))
-    return design.share * _total(design, slopes) - jax.grad(lambda w: log_prior(design, w))(w)
+    slopes = jax.lax.optimization_barrier(score(design, design.data.y, f))
+    return design.share * _total(design, slopes) - jax.grad(lambda w: log_prior(design, w))(w), f
 
 
 def _total(design, slopes):
@@ -258,11 +268,12 @@ def _root(rows, weights, precision):
     """R with RᵀR ≈ H, the columns brought to unit norm first: by Cholesky where they are well conditioned, by QR, which
     does not square the condition number, where the smallest pivot is below `SMALL_PIVOT`."""
     weighted = jnp.sqrt(weights)[:, None] * rows
-    norms = jnp.sqrt(jnp.sum(weighted * weighted, axis=0) + precision)
+    products = weighted.T @ weighted
+    norms = jnp.sqrt(jnp.diag(products) + precision)
     norms = jnp.where(norms > 0, norms, 1.0)
-    scaled, ridge = weighted / norms, precision / norms**2 + FLOOR**2
-    quick = jnp.linalg.cholesky(scaled.T @ scaled + jnp.diag(ridge)).T
-    slow = lambda: jnp.linalg.qr(jnp.concatenate([scaled, jnp.diag(jnp.sqrt(ridge))]), mode="r")
+    ridge = precision / norms**2 + FLOOR**2
+    quick = jnp.linalg.cholesky(products / jnp.outer(norms, norms) + jnp.diag(ridge)).T
+    slow = lambda: jnp.linalg.qr(jnp.concatenate([weighted / norms, jnp.diag(jnp.sqrt(ridge))]), mode="r")
     root = jax.lax.cond(jnp.min(jnp.diag(quick)) > SMALL_PIVOT, lambda: quick, slow)  # NaN is not above it
     return root * norms
 

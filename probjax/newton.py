@@ -15,11 +15,12 @@ MAX_CUTS = 30
 
 
 class State(NamedTuple):
-    """w, ∇ there, the curvature's factor, the last steps and gradient changes [MEMORY, …], how many of them count;
-    decrement: ∇ᵀH⁻¹∇ at the start of the last step."""
+    """w, ∇ there and what `gradient` kept beside it, the curvature's factor, the last steps and gradient changes
+    [MEMORY, …], how many of them count; decrement: ∇ᵀH⁻¹∇ at the start of the last step."""
 
     w: Array
     grad: Array
+    beside: Any
     factor: Any
     steps: Array
     changes: Array
@@ -30,7 +31,7 @@ class State(NamedTuple):
 
 
 def minimise(
-    gradient: Callable[[Array], Array],
+    gradient: Callable[[Array], tuple[Array, Any]],
     factorise: Callable[[Array], Any],
     solve: Callable[[Any, Array], Array],
     start: Array,
@@ -47,6 +48,7 @@ def minimise(
     slope at its start, upwards: of a convex function that is all a line search has to see, and no value is computed.
 
     Args:
+        gradient: w -> (∇ at w, whatever is to be kept beside it).
         factorise: w -> a factor of H at w.
         solve: (factor, v) -> H⁻¹ v.
         factor: at the start.
@@ -59,7 +61,8 @@ def minimise(
     """
     empty = jnp.zeros((MEMORY, *start.shape), start.dtype)
     zero = jnp.asarray(0)
-    state = State(start, gradient(start), factor, empty, empty, zero, zero, jnp.asarray(jnp.inf, start.dtype), zero > 0)
+    far = jnp.asarray(jnp.inf, start.dtype)
+    state = State(start, *gradient(start), factor, empty, empty, zero, zero, far, zero > 0)
 
     def unfinished(state):
         open_ = jnp.asarray(True) if kind == "constant" else ~(jnp.max(jnp.abs(state.grad)) <= tolerance)
@@ -68,7 +71,7 @@ def minimise(
     def step(state):
         direction = -solve(state.factor, state.grad) if kind == "exact" else -_corrected(solve, state)
         slope = jnp.vdot(state.grad, direction)
-        w, grad = _cut_back(gradient, state.w, direction, slope)
+        w, grad, beside = _cut_back(gradient, state.w, direction, slope)
         moved, change = w - state.w, grad - state.grad
         keep = jnp.vdot(moved, change) > 0
         roll = lambda kept, new: jnp.where(keep, jnp.roll(kept, 1, axis=0).at[0].set(new), kept)
@@ -80,6 +83,7 @@ def minimise(
         return State(
             w,
             grad,
+            beside,
             factor,
             roll(state.steps, moved),
             roll(state.changes, change),
@@ -93,26 +97,26 @@ def minimise(
 
 
 def _cut_back(gradient, w, direction, slope):
-    """The end of the step and the gradient there."""
+    """The end of the step, the gradient there and what came beside it."""
 
     def too_far(carry):
-        _, grad, end, cuts = carry
+        _, grad, _, end, cuts = carry
         bad = ~jnp.all(jnp.isfinite(grad)) | (end > 0.9 * jnp.abs(slope))
         return bad & (cuts < MAX_CUTS)
 
     def cut(carry):
-        size, _, end, cuts = carry
+        size, _, _, end, cuts = carry
         # where the slope would vanish were it linear in the step, or a tenth where it is not finite
         share = jnp.where(jnp.isfinite(end), jnp.abs(slope) / (jnp.abs(slope) + end), 0.1)
-        size = size * jnp.clip(share, 0.05, 0.7)
-        grad = gradient(w + size * direction)
-        return size, grad, jnp.vdot(grad, direction), cuts + 1
+        return trial(size * jnp.clip(share, 0.05, 0.7), cuts + 1)
 
-    grad = gradient(w + direction)
-    size, grad, _, _ = jax.lax.while_loop(
-        too_far, cut, (jnp.ones_like(slope), grad, jnp.vdot(grad, direction), jnp.asarray(0))
-    )
-    return w + size * direction, grad
+    def trial(size, cuts):
+        grad, beside = gradient(w + size * direction)
+        return size, grad, beside, jnp.vdot(grad, direction), cuts
+
+    first = trial(jnp.ones_like(slope), jnp.asarray(0))
+    size, grad, beside, _, _ = jax.lax.while_loop(too_far, cut, first)
+    return w + size * direction, grad, beside
 
 
 def _corrected(solve, state):

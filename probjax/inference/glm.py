@@ -167,7 +167,7 @@ def _smooth(key, whole, origin, max_steps, bound):
     if sampled is not whole and not quadratic:
         # near the mode of the sample, where passes are cheap: more would only find the sample's own errors
         near = newton.minimise(
-            partial(design.gradient, sampled),
+            partial(design.gradient_and_predictor, sampled),
             factorise,
             design.solve,
             origin,
@@ -178,7 +178,7 @@ def _smooth(key, whole, origin, max_steps, bound):
         )
         start, factor = near.w, near.factor
     state = newton.minimise(
-        partial(design.gradient, whole),
+        partial(design.gradient_and_predictor, whole),
         factorise,
         solve,
         start,
@@ -194,7 +194,7 @@ def _smooth(key, whole, origin, max_steps, bound):
     grad_norm = jnp.max(jnp.abs(state.grad))
     gap = 0.5 * jnp.vdot(state.grad, solve(state.factor, state.grad))
     undetermined = design.undetermined(state.factor)
-    objective = design.objective(whole, state.w)
+    objective = design.objective_at(whole, state.w, state.beside)
     return state.w, _report(state, grad_norm, objective, gap, undetermined, unbounded, bound), direction
 
 
