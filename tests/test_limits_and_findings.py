@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from verification import findings
-from verification.limits import _expected_quantile, adaptive_ridge, limit_for
+from verification.limits import limit_for
+from verification.limits.dropout import _expected_quantile, adaptive_ridge
 from verification.methods import METHODS
 from verification.types import Verdict
 from verification.work import build_problem

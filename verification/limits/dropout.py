@@ -1,55 +1,20 @@
-"""Known flaws: for a method and a property of the problem, the wrong answer that a theorem predicts, as a number.
-
-A limit is a whole `Reference`: the method must match it within the margins wherever it fails the exact answer. None
-is written for a single cell, none for NUTS.
-"""
+"""Dropout's exact predictions on a linear model, by all masks."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
-from scipy.special import betainc, logsumexp, ndtr
+from scipy.special import betainc, logsumexp
 
-from probjax import inference
 from verification.exact.conjugate import LinearGaussian
 from verification.exact.reference import Reference, correlation
-from verification.methods import Method
-from verification.types import Limit, Problem
+from verification.types import Limit
 
 WOBBLE = 0.05  # posterior sds by which fits may end apart: an atom this near to a quantile falls on either side
 
 
-def limit_for(method: Method, problem: Problem) -> Limit | None:
-    """The theorem that governs a method, at its settings, on a problem; None where there is none."""
-    find = LIMITS.get(method.run)
-    return None if find is None else find(method, problem)
-
-
-def _map_estimate(method, problem):
-    return Limit(_point_mass(problem), "a single draw has no spread", "by definition")
-
-
-def _ensemble(method, problem):
-    if not problem.log_concave:
-        return None
-    reason = "every member of an ensemble reaches the one mode of a log-concave posterior"
-    return Limit(_point_mass(problem), reason, "convexity")
-
-
-def _mean_field(method, problem):
-    if problem.linear is None:
-        return None
-    mean, precision = problem.linear.posterior
-    reference = problem.linear.answers(mean, np.diag(1 / np.diag(precision)))
-    reason = "mean-field variances are 1/Λᵢᵢ, without correlations"
-    quantiles = problem.reference.quantiles
-    below = None if quantiles is None else ndtr((quantiles - reference.mean) / reference.sd)
-    return Limit(reference, reason, "Bishop 2006 §10.1.2", below)
-
-
-def _dropout(method, problem):
+def dropout(method, problem):
     if problem.linear is None:
         return None
     keep = 1 - method.settings["rate"]
@@ -62,25 +27,6 @@ def _dropout(method, problem):
         below = np.where(decided, np.tensordot(np.exp(log_weights), gaps <= 0, 1), np.nan)
     reason = "dropout's f is Σ wⱼxⱼmⱼ/q, variance (1−q)/q Σ w²x², w the adaptive-ridge solution"
     return Limit(reference, reason, "Wager et al. 2013; Gal & Ghahramani 2016", below)
-
-
-LIMITS: dict[Callable, Callable[[Method, Problem], Limit | None]] = {
-    inference.map_estimate: _map_estimate,
-    inference.ensemble: _ensemble,
-    inference.mean_field: _mean_field,
-    inference.dropout: _dropout,
-}
-
-
-def _point_mass(problem) -> Reference:
-    """All draws at the mode; where the posterior is Gaussian, the mode, and so every number, is known."""
-    exact = problem.reference
-    if problem.linear is None:
-        known = exact._replace(mean=None, log_predictive=None, certificate=None)
-    else:
-        mean, precision = problem.linear.posterior
-        known = problem.linear.answers(mean, np.zeros_like(precision))
-    return known._replace(sd=np.zeros_like(exact.sd), q05=None, q95=None, corr=None, quantiles=None, log_evidence=None)
 
 
 def _masked(s: LinearGaussian) -> np.ndarray:

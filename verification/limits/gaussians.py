@@ -1,0 +1,42 @@
+"""Point masses, and Gaussians that miss the covariance."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtr
+
+from verification.exact.reference import Reference
+from verification.types import Limit
+
+
+def map_estimate(method, problem):
+    return Limit(point_mass(problem), "a single draw has no spread", "by definition")
+
+
+def ensemble(method, problem):
+    if not problem.log_concave:
+        return None
+    reason = "every member of an ensemble reaches the one mode of a log-concave posterior"
+    return Limit(point_mass(problem), reason, "convexity")
+
+
+def mean_field(method, problem):
+    if problem.linear is None:
+        return None
+    mean, precision = problem.linear.posterior
+    reference = problem.linear.answers(mean, np.diag(1 / np.diag(precision)))
+    reason = "mean-field variances are 1/Λᵢᵢ, without correlations"
+    quantiles = problem.reference.quantiles
+    below = None if quantiles is None else ndtr((quantiles - reference.mean) / reference.sd)
+    return Limit(reference, reason, "Bishop 2006 §10.1.2", below)
+
+
+def point_mass(problem) -> Reference:
+    """All draws at the mode; where the posterior is Gaussian, the mode, and so every number, is known."""
+    exact = problem.reference
+    if problem.linear is None:
+        known = exact._replace(mean=None, log_predictive=None, certificate=None)
+    else:
+        mean, precision = problem.linear.posterior
+        known = problem.linear.answers(mean, np.zeros_like(precision))
+    return known._replace(sd=np.zeros_like(exact.sd), q05=None, q95=None, corr=None, quantiles=None, log_evidence=None)
