@@ -140,6 +140,12 @@ def _told(v: Verdict) -> str:
         return f"{v.check} {abs(v.error):.3f} nats too {'low' if v.error < 0 else 'high'} ({margin})"
     if v.check == "ks":
         return f"P({v.query.replace(' ≤ ', ' ≤ its quantile ')}) off by {v.error:+.3f} ({margin})"
+    if v.check == "pareto_k":
+        return f"importance ratios with k̂ = {v.error:.2f} ({margin}): its draws cannot be weighted into the posterior's"
+    if v.check == "total_variation":
+        return f"class probabilities {v.error:.3f} off at {v.query} ({margin})"
+    if v.check == "agreement":
+        return f"{-v.error:.0%} of clear decisions are other ones ({margin})"
     if v.check == "w1":
         return f"distribution of {v.query} {v.error:.2f} posterior sd off on average ({margin})"
     name = {"mean": "mean", "q05": "5% quantile", "q95": "95% quantile"}[v.check]

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from probjax import Target, check_inputs, over_leading_axis
+from probjax.density import target
 from probjax.validation import check_draws
+from verification.checks import importance
 from verification.types import Problem, Replications
 
 BATCH = 16  # keys in one call of the compiled program
@@ -60,7 +62,7 @@ class Sampler:
             self.tell(f"running keys {self.num_keys + 1}–{self.num_keys + BATCH}")
             start = time.perf_counter()
             try:
-                queries, log_new, info = jax.device_get(
+                queries, log_new, log_ratios, info = jax.device_get(
                     self._run(self._keys(self.num_keys), self.problem.model, self.problem.data)
                 )
             except (Exception, SystemExit) as error:
@@ -71,6 +73,7 @@ class Sampler:
             _check_keys(queries)
             self._remember(info)
             said = [info.get(name) for name in ("log_evidence", "elbo")]
+            said.append(None if log_ratios is None else [_pareto_k(row) for row in log_ratios])
             parts.append(Replications(queries, log_new, *(None if v is None else np.asarray(v, float) for v in said)))
         return Replications(*(None if leaves[0] is None else np.concatenate(leaves) for leaves in zip(*parts)))
 
@@ -81,7 +84,7 @@ class Sampler:
         posterior = self.method(key, model, data)
         check_draws(model, posterior)
         queries, log_new = self._queries(posterior.draws)
-        return queries, log_new, _scalars(posterior.info)
+        return queries, log_new, _log_ratios(posterior, model, data), _scalars(posterior.info)
 
     def _queries(self, draws):
         log_new = None if self.problem.log_new is None else jax.vmap(self.problem.log_new)(draws)
@@ -106,6 +109,23 @@ class Sampler:
     def report(self) -> dict[str, float]:
         """What the method said of its runs, averaged: {"converged": 1.0, "num_divergent": 0.3, …}."""
         return {name: float(np.mean(values)) for name, values in self.info.items()}
+
+
+def _log_ratios(posterior, model, data):
+    """log p(params, data) − log q(params) of each draw, nats, up to a constant; None where the method says no `log_q`
+    or its draws are too few for k̂."""
+    log_q, num_draws = posterior.info.get("log_q"), jax.tree.leaves(posterior.draws)[0].shape[0]
+    if log_q is None or num_draws < importance.FEWEST:
+        return None
+    if jnp.shape(log_q) != (num_draws,):
+        raise ValueError(f"info['log_q'] has shape {jnp.shape(log_q)} but there are {num_draws} draws; one each")
+    return jax.vmap(lambda params: target(model).log_joint(params, data))(posterior.draws) - log_q
+
+
+def _pareto_k(log_ratios):
+    """k̂, a number for the mean over replications; NaN where a ratio is NaN or infinite, as it is where a draw is."""
+    usable = np.all(log_ratios < np.inf) and np.any(log_ratios > -np.inf)
+    return max(importance.pareto_k(log_ratios), importance.NO_TAIL) if usable else np.nan
 
 
 def _scalars(info):

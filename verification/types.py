@@ -57,6 +57,7 @@ class Replications(NamedTuple):
     log_new: np.ndarray | None  # [R, S], nats
     log_evidence: np.ndarray | None = None  # [R], nats, where the method says it
     elbo: np.ndarray | None = None  # [R], nats, likewise: a lower bound of the log evidence
+    pareto_k: np.ndarray | None = None  # [R], of the importance ratios, where the method says `log_q`
 
 
 class Verdict(NamedTuple):
@@ -86,9 +87,11 @@ class Verdict(NamedTuple):
 
 class Limit(NamedTuple):
     """A wrong answer that a theorem predicts: `reference` is what the method must show instead of the exact answer, and
-    `below` [9, Q] its distribution functions at the *exact* quantiles; None where they are not known."""
+    `below` [9, Q] its distribution functions at the *exact* quantiles, `pareto_k` its k̂ at as many draws; None where
+    they are not known."""
 
     reference: Any
     reason: str
     source: str
     below: np.ndarray | None = None
+    pareto_k: float | None = None

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from verification.checks.check import Estimate, standard_error
+
+USABLE = 0.7  # k̂ up to which weighted draws can be used, at a few thousand of them (Vehtari et al. 2024)
+FLAT = 1e-9  # nats: ratios that differ by less are equal but for rounding
+FEWEST = 25  # draws, for a tail of five
+NO_TAIL = -1.0  # the number that stands for k̂ = −∞ in a mean
+
+
+def mean_pareto_k(s, reference, unit, claimed=0.0):
+    """k̂ of the method's own `log_q`, its mean over replications: above 0.7 its draws cannot be weighted into the
+    posterior's. One number for all params, so that it sees what no query shows."""
+    if s.pareto_k is None:
+        return "the method says no log_q"
+    return Estimate(("draws",), np.array([s.pareto_k.mean() - claimed]), np.array([standard_error(s.pareto_k)]))
+
 
 def pareto_k(log_ratios: np.ndarray) -> float:
     """k̂ of a generalised Pareto tail fitted to the largest importance ratios (Vehtari et al. 2024, "Pareto smoothed
@@ -20,15 +35,17 @@ def pareto_k(log_ratios: np.ndarray) -> float:
     """
     log_ratios = np.sort(np.asarray(log_ratios, float).ravel())
     num = len(log_ratios)
-    if num < 25:
-        raise ValueError(f"log_ratios has {num} draws; the tail of five or more that k̂ is fitted to takes 25")
+    if num < FEWEST:
+        raise ValueError(f"log_ratios has {num} draws; the tail of five or more that k̂ is fitted to takes {FEWEST}")
     if np.isnan(log_ratios).any() or log_ratios[-1] == np.inf:
         raise ValueError("log_ratios holds NaN or +∞; log q must be finite wherever q has drawn")
     size = int(min(num / 5, 3 * np.sqrt(num)))
     ratios = np.exp(log_ratios - log_ratios[-1])
     excess = ratios[-size:] - ratios[-size - 1]
     excess = excess[excess > 0]
-    return generalised_pareto_shape(excess) if len(excess) >= 5 else -np.inf  # equal ratios have no tail
+    # equal ratios have no tail, and what rounding makes of them has none
+    flat = np.ptp(log_ratios[-size - 1 :]) < FLAT
+    return -np.inf if flat or len(excess) < 5 else generalised_pareto_shape(excess)
 
 
 def generalised_pareto_shape(excess: np.ndarray, *, weakly_informed: bool = True) -> float:

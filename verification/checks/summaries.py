@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from verification.types import Replications
 
 MIN_DRAWS_FOR_QUANTILES = 100
-ARRAYS = ("mean", "variance", "q05", "q95", "covariance", "log_predictive", "below", "log_evidence", "elbo")
+ARRAYS = ("mean", "variance", "q05", "q95", "covariance", "log_predictive", "below", "log_evidence", "elbo", "pareto_k")
 
 
 class Summaries(NamedTuple):
@@ -28,6 +28,7 @@ class Summaries(NamedTuple):
     below: np.ndarray | None = None  # [R, 9, Q], the share of draws at most the exact quantiles; unbiased for any S
     log_evidence: np.ndarray | None = None  # [R], nats
     elbo: np.ndarray | None = None  # [R], nats
+    pareto_k: np.ndarray | None = None  # [R]
 
     def __len__(self):
         return len(self.mean)
@@ -64,6 +65,7 @@ def summarise(replications: Replications, quantiles: np.ndarray | None = None) -
         below=None if quantiles is None else np.stack([(q <= row).mean(1) for row in quantiles], 1),
         log_evidence=replications.log_evidence,
         elbo=replications.elbo,
+        pareto_k=replications.pareto_k,
     )
 
 

@@ -89,23 +89,24 @@ def linear_queries(
     nodes=33,
     half_width=7.0,
     proper=True,
+    links=None,
 ) -> Reference:
-    """Exact summaries of the linear queries cᵀθ by tensor quadrature in D ≤ 3 dimensions; for each one the grid is
-    turned so that its first axis runs along the query. The certificate compares two resolutions and two box sizes; the
+    """Exact summaries of the queries g(cᵀθ), g increasing, by tensor quadrature in D ≤ 3 dimensions; for each one the
+    grid is turned so that its first axis runs along c. The certificate compares two resolutions and two box sizes; the
     second method is a Gauss–Legendre rule, for everything but the quantiles.
 
     Args:
-        queries: [Q, D].
+        queries: [Q, D], the vectors c.
+        links: {index of a query: g}; g is the identity where there is none.
         log_new: log p(y_new | θ); the joint log predictive is then a ratio of two integrals.
         proper: False where the prior is improper: no evidence is reported.
     """
     mode, factor = mode_and_factor(log_density, start)
-    fine = _linear_queries(names, log_density, mode, factor, queries, log_new, num_new, nodes, half_width)
-    coarse = _linear_queries(
-        names, log_density, mode, factor, queries, log_new, num_new, (3 * nodes) // 4 | 1, half_width - 0.5
-    )
-    gap = difference_in_sd(fine, coarse)
-    legendre = _legendre_check(fine, log_density, mode, factor, queries, log_new, nodes + 16, half_width)
+    links = [(links or {}).get(k, lambda value: value) for k in range(len(queries))]
+    setting = (names, log_density, mode, factor, queries, links, log_new, num_new)
+    fine = _linear_queries(*setting, nodes, half_width)
+    gap = difference_in_sd(fine, _linear_queries(*setting, (3 * nodes) // 4 | 1, half_width - 0.5))
+    legendre = _legendre_check(fine, log_density, mode, factor, queries, links, log_new, nodes + 16, half_width)
     found = f"trapezoid {nodes} nodes a dimension against {(3 * nodes) // 4 | 1} on a smaller box"
     agreement = difference_in_sd(fine, legendre)
     second = f"Gauss–Legendre {nodes + 16} nodes a dimension"
@@ -113,9 +114,9 @@ def linear_queries(
     return fine._replace(certificate=certificate, log_evidence=fine.log_evidence if proper else None)
 
 
-def _legendre_check(fine, log_density, mode, factor, queries, log_new, nodes, half_width):
+def _legendre_check(fine, log_density, mode, factor, queries, links, log_new, nodes, half_width):
     _, points, weights, _ = tensor_grid(log_density, mode, factor, nodes, half_width, "legendre")
-    values = points @ np.transpose(queries)
+    values = np.column_stack([link(points @ query) for link, query in zip(links, queries)])
     mean = weights @ values
     covariance = (values - mean).T @ (weights[:, None] * (values - mean))
     log_predictive = None if log_new is None else float(np.log(weights @ np.exp(log_new(points))))
@@ -131,19 +132,19 @@ def _legendre_check(fine, log_density, mode, factor, queries, log_new, nodes, ha
     )
 
 
-def _linear_queries(names, log_density, mode, factor, queries, log_new, num_new, nodes, half_width):
+def _linear_queries(names, log_density, mode, factor, queries, links, log_new, num_new, nodes, half_width):
     summaries = []
-    for query in queries:
+    for query, link in zip(queries, links):
         axis, points, weights, evidence = tensor_grid(log_density, mode, _aligned(factor, query), nodes, half_width)
-        values = points @ query
+        values = link(points @ query)
         mean = weights @ values
         marginal = weights.reshape(nodes, -1).sum(1)
         scale = np.linalg.norm(factor.T @ query)
-        at = [query @ mode + scale * sinc_quantile(axis, marginal, p) for p in LEVELS]
+        at = [link(query @ mode + scale * sinc_quantile(axis, marginal, p)) for p in LEVELS]
         summaries.append((mean, np.sqrt(weights @ (values - mean) ** 2), at))
     mean, sd, quantiles = map(np.array, zip(*summaries))
     quantiles = quantiles.T
-    centred = points @ np.transpose(queries) - mean
+    centred = np.column_stack([link(points @ query) for link, query in zip(links, queries)]) - mean
     log_predictive = None
     if log_new is not None:
         both = lambda theta: log_density(theta) + log_new(theta)

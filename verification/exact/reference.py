@@ -36,6 +36,8 @@ class Reference(NamedTuple):
 
     mean, sd, q05, q95: [Q]; corr: [Q, Q]; log_predictive: joint log p(y_new | data), nats, over num_new rows;
     log_evidence: log p(data), nats, None when the prior is improper; quantiles: [9, Q] at `LEVELS`.
+    classes: for each input at which classes are predicted the indices of the queries that are their probabilities: of
+    all classes, or of one of two.
     """
 
     names: tuple[str, ...]
@@ -49,6 +51,7 @@ class Reference(NamedTuple):
     log_evidence: float | None
     certificate: Certificate | None
     quantiles: np.ndarray | None = None
+    classes: tuple[tuple[int, ...], ...] = ()
 
     @property
     def scale(self) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr
 
+from verification.checks import importance
 from verification.exact.reference import Reference
 from verification.types import Limit
 
@@ -28,7 +29,16 @@ def mean_field(method, problem):
     reason = "mean-field variances are 1/Λᵢᵢ, without correlations"
     quantiles = problem.reference.quantiles
     below = None if quantiles is None else ndtr((quantiles - reference.mean) / reference.sd)
-    return Limit(reference, reason, "Bishop 2006 §10.1.2", below)
+    return Limit(
+        reference, reason, "Bishop 2006 §10.1.2", below, _oracle(mean, precision, method.settings["num_draws"])
+    )
+
+
+def _oracle(mean, precision, num_draws) -> float:
+    """k̂ of as many exact draws of the best factorised Gaussian: at a finite number it is far from the index of the
+    ratios' tail, 1 − 1/λ for the largest eigenvalue λ of Λᵢᵢ^½ Σ Λⱼⱼ^½."""
+    p, q = (mean, np.linalg.inv(precision)), (mean, np.diag(1 / np.diag(precision)))
+    return float(np.mean(importance.oracle_pareto_k(np.random.default_rng(0), p, q, num_draws=num_draws, runs=100)))
 
 
 def point_mass(problem) -> Reference:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
@@ -37,21 +38,31 @@ def breast_cancer_pc() -> Problem:
     x, y = standardised_breast_cancer()
     scores = np.linalg.svd(x, full_matrices=False)[0][:, :2] * np.sqrt(len(x))
     directions, rows = principal_directions(laplace_fit(with_ones(scores), y, PRIOR_SCALE["breast_cancer_pc"])[1])
-    probes = np.vstack([np.eye(3), [[1, 1, 1], [-2, 1, 1]], rows])
-    names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(-2,1)", *directions)
+    inputs = np.array([[0, 0, 1], [1, -2, 1], [-0.5, 1, 1]])
+    probes = np.vstack([np.eye(3), [[1, 1, 1], [-2, 1, 1]], rows, inputs])
+    names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(-2,1)", *directions, *(f"p({a:g},{b:g})" for a, b, _ in inputs))
+    chances = tuple(range(len(probes) - len(inputs), len(probes)))
     density, new, start = _log_densities(with_ones(scores), y, PRIOR_SCALE["breast_cancer_pc"])
     settings = {"log_new": new, "num_new": len(y) - NUM_FIT, "nodes": 47, "half_width": 8.5}
+    settings["links"] = dict.fromkeys(chances, expit)
     solve = lambda: quadrature.linear_queries(names, density, start, probes, **settings)
-    reference = cache.solved("breast_cancer_pc", solve)
+    reference = cache.solved("breast_cancer_pc", solve)._replace(classes=tuple((k,) for k in chances))
     problem = _problem(
         "breast_cancer_pc", "breast cancer, logistic regression on 2 principal components", scores, y, probes, reference
-    )
+    )._replace(query=Partial(_logits_and_chances, jnp.asarray(probes), len(inputs)))
     covariance = (reference.corr * np.outer(reference.sd, reference.sd))[:3, :3]  # the first three queries are w itself
     draw = rejection_sampler(density, reference.mean[:3], covariance)
     exact_draws = lambda rng, num: linear_params(draw(rng, num))
     weights = reweighted(Partial(_weighted_ratio, problem.model, problem.data))
     bug = Bug("one class weighted by 1.2", weights)
     return problem._replace(exact_draws=exact_draws, log_concave=True, bug=bug)
+
+
+def _logits_and_chances(probes, num_chances, params):
+    """Linear functions of the weights, the last ones as probabilities."""
+    f = probes @ jnp.append(params["weight"], params["bias"])
+    is_chance = jnp.arange(len(f)) >= len(f) - num_chances
+    return jnp.where(is_chance, jax.nn.sigmoid(f), f)
 
 
 def _weighted_ratio(model, data, params):

@@ -19,10 +19,10 @@ CONTRASTS = ((2, 4), (3, 4), (0, 6))  # f(1) - f(-1) and so on, by position; smo
 
 
 def one_unit_data() -> tuple[exact.OneUnit, np.ndarray, np.ndarray]:
-    """15 rows on [−2, 2] from a tanh, with 5 held-out rows inside and outside that range."""
+    """15 rows on [−2, 2] from a tanh; the new rows are a dyad outside that range, each of its two inputs seen twice."""
     rng = np.random.default_rng(7)
     truth = lambda x: 1.2 * np.tanh(1.5 * x - 0.3) + 0.2
-    x, new_x = np.linspace(-2, 2, 15), np.array([-3.0, -1.2, 0.1, 1.4, 3.0])
+    x, new_x = np.linspace(-2, 2, 15), np.array([-3.5, 3.5, 3.5, -3.5])
     y, new_y = (truth(v) + NOISE * rng.standard_normal(len(v)) for v in (x, new_x))
     return exact.OneUnit(x, y, NOISE, SCALES), new_x, new_y
 

@@ -229,7 +229,9 @@ def network_classifier() -> Problem:
         data=data,
         query=Partial(_logits_and_probs, model.apply, jnp.asarray(queries.probes), jnp.asarray(queries.x)[:, None]),
         log_new=new_rows(model, _rows(queries.new_x, queries.new_y)),
-        reference=solved("network_classifier", lambda: network_class.solve_classifier(net, queries)),
+        reference=solved("network_classifier", lambda: network_class.solve_classifier(net, queries))._replace(
+            classes=tuple((k,) for k, name in enumerate(queries.names) if name.startswith("p("))
+        ),
         exact_draws=lambda rng, num: _classifier_params(draw(rng, num)),
         bug=Bug("labels smoothed by a tenth", reweighted(Partial(_smoothing_ratio, model.apply, data, 0.1))),
     )

@@ -22,12 +22,18 @@ from verification.problems._parts import (
 )
 from verification.types import Bug, Problem
 
+# new rows at two inputs far from the data, each seen twice (Osband et al. 2022): their joint density depends on how far
+# f is known there, and on how its values hang together
+DYAD = np.array([[3.0, -3.0], [-2.0, 3.0], [-2.0, 3.0], [3.0, -3.0]])
+
 
 def linear_small() -> Problem:
-    """20 rows, two inputs correlated at 0.9, known noise."""
+    """20 rows, two inputs correlated at 0.9, known noise; the new rows are a dyad."""
     rng = np.random.default_rng(20)
     x = rng.standard_normal((25, 2)) @ np.linalg.cholesky([[1.0, 0.9], [0.9, 1.0]]).T
-    y = x @ [1.0, -0.5] + 0.3 + 0.5 * rng.standard_normal(25)
+    noise = np.append(rng.standard_normal(20), np.random.default_rng(1).standard_normal(len(DYAD)))
+    x = np.vstack([x[:20], DYAD])
+    y = x @ [1.0, -0.5] + 0.3 + 0.5 * noise
     probes = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [1, -1, 1], [3, 3, 1]])
     names = ("w[0]", "w[1]", "bias", "f(1,1)", "f(1,-1)", "f(3,3)")
     about = "20 rows, two inputs correlated at 0.9, known noise"
