@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from probjax.types import Network, Params, Static, function
+from probjax.types import Network, Static, function
 
 
 def linear(num_inputs: int, num_outputs: int | None = None, *, bias: bool = True) -> Network:
@@ -97,10 +97,36 @@ def _mlp_drop(key, params, rate):
     return params[:1] + tuple(_linear_drop(k, layer, rate) for k, layer in zip(keys, params[1:]))
 
 
+class Noise(NamedTuple):
+    """The law of a dropout mask, in the place of a rate where it is not Bernoulli's.
+
+    mask: (key, shape, rate) -> [*shape] of mean 1. rate: a number, or None for the network's own.
+    """
+
+    mask: Partial
+    rate: Any
+
+
+def bernoulli_mask(key: Array, shape: tuple[int, ...], rate: Any) -> Array:
+    """m / (1 − rate), m ~ Bernoulli(1 − rate): inverted dropout, of mean 1 and variance rate/(1 − rate)."""
+    return jax.random.bernoulli(key, 1 - rate, shape) / (1 - rate)
+
+
+def gaussian_mask(key: Array, shape: tuple[int, ...], rate: Any) -> Array:
+    """1 + √(rate/(1 − rate)) ε, ε ~ N(0, 1): Gaussian dropout, with Bernoulli's mean and variance (Srivastava et al.
+    2014 §10; Wang & Manning 2013)."""
+    return 1 + jnp.sqrt(rate / (1 - rate)) * jax.random.normal(key, shape)
+
+
+def unit_mask(key: Array, shape: tuple[int, ...], rate: Any, own_rate: float = 0.1) -> Array:
+    """The mask that `rate` asks for: a number is Bernoulli's, a `Noise` says its law, None is `own_rate`."""
+    mask, rate = (rate.mask, rate.rate) if isinstance(rate, Noise) else (bernoulli_mask, rate)
+    return mask(key, shape, own_rate if rate is None else rate)
+
+
 def _mask_rows(key, weight, rate):
-    """Row j times mⱼ / (1 − rate), mⱼ ~ Bernoulli(1 − rate): inverted dropout of input j."""
-    keep = jax.random.bernoulli(key, 1 - rate, weight.shape[:1])
-    return weight * (keep / (1 - rate)).reshape(-1, *[1] * (weight.ndim - 1))
+    """Row j times mⱼ: dropout of input j."""
+    return weight * unit_mask(key, weight.shape[:1], rate).reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def _squeeze_last(f):
@@ -109,71 +135,3 @@ def _squeeze_last(f):
 
 def _identity(f):
     return f
-
-
-def from_linen(module, example_x: Array) -> Network:
-    """A Flax Linen module as a Network. params: its "params" collection.
-
-    Args:
-        module: a `flax.linen.Module` whose `__call__(x)` returns f.
-        example_x: one batch, for the shapes only.
-
-    Raises:
-        NotImplementedError: the module keeps other collections (batch statistics, say).
-
-    >>> from flax import linen
-    >>> network = from_linen(linen.Dense(3), jnp.ones((1, 2)))
-    >>> network.apply(network.init(jax.random.key(0)), jnp.ones((5, 2))).shape
-    (5, 3)
-    """
-    collections = set(jax.eval_shape(module.init, jax.random.key(0), example_x)) - {"params"}
-    if collections:
-        raise NotImplementedError(
-            f"from_linen: the module has collections {sorted(collections)}; only 'params' are supported"
-        )
-    shape = (jnp.shape(example_x), jnp.result_type(example_x))
-    return Network(Partial(_linen_init, Static((module, shape))), Partial(_linen_apply, Static(module)))
-
-
-def _linen_init(static, key):
-    module, (shape, dtype) = static.value
-    return module.init(key, jnp.zeros(shape, dtype))["params"]
-
-
-def _linen_apply(static, params, x):
-    return static.value.apply({"params": params}, x)
-
-
-def from_nnx(make: Callable) -> Network:
-    """A Flax NNX module as a Network. params: a plain dict of its `nnx.Param`s.
-
-    Args:
-        make: `nnx.Rngs -> nnx.Module`, called with fresh streams for each new initialisation.
-
-    Raises:
-        NotImplementedError: the module keeps variables that are not `nnx.Param` (batch statistics, dropout streams).
-
-    >>> from flax import nnx
-    >>> network = from_nnx(lambda rngs: nnx.Linear(2, 3, rngs=rngs))
-    >>> network.apply(network.init(jax.random.key(0)), jnp.ones((5, 2))).shape
-    (5, 3)
-    """
-    from flax import nnx  # imported where used: a second of start-up
-
-    graph, others = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param, ...)[0::2]
-    if jax.tree.leaves(others):
-        kinds = sorted({type(v).__name__ for _, v in nnx.to_flat_state(others)})
-        raise NotImplementedError(f"from_nnx: the module has variables of kind {kinds}; only nnx.Param are supported")
-    return Network(Partial(_nnx_init, Static(make)), Partial(_nnx_apply, Static(graph)))
-
-
-def _nnx_init(static, key) -> Params:
-    from flax import nnx
-
-    return nnx.to_pure_dict(nnx.state(static.value(nnx.Rngs(key)), nnx.Param))
-
-
-def _nnx_apply(static, params, x):
-    from flax import nnx
-
-    return nnx.merge(static.value, nnx.State(params))(x)

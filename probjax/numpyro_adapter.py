@@ -1,4 +1,4 @@
-"""Any NumPyro model as a Target: its sites unconstrained, log-Jacobians included."""
+"""NumPyro and back: any NumPyro model as a Target, any log-density as a NumPyro model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpyro
 from jax.tree_util import Partial
+from numpyro.distributions import ImproperUniform, constraints
 from numpyro.handlers import block
 from numpyro.infer.util import constrain_fn, initialize_model, potential_energy
 
@@ -39,6 +41,30 @@ def target_from_numpyro(program: Callable, data: Any) -> Target:
     if not jax.eval_shape(lambda key: _init(static, data, key), jax.random.key(0)):
         raise ValueError("the NumPyro program has no latent sites; there is nothing to infer")
     return Target(Partial(_init, static, data), Partial(_log_joint, static), Partial(_constrain, static, data))
+
+
+def program_from_density(log_density: Callable, size: int) -> Callable:
+    """A NumPyro program whose one latent site "u" [size] has the given unnormalised log-density: the way back, for
+    NumPyro's guides.
+
+    Args:
+        log_density: [size] -> scalar, nats.
+
+    Returns:
+        A program without arguments.
+
+    >>> import jax.numpy as jnp
+    >>> from numpyro.infer.util import log_density
+    >>> program = program_from_density(lambda u: -jnp.sum(u**2), 3)
+    >>> float(log_density(program, (), {}, {"u": jnp.ones(3)})[0])
+    -3.0
+    """
+
+    def program():
+        u = numpyro.sample("u", ImproperUniform(constraints.real_vector, (), (size,)))
+        numpyro.factor("log_density", log_density(u))
+
+    return program
 
 
 def _init(static, data, key):

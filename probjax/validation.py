@@ -64,8 +64,16 @@ def check_log_prob(data: Data, f: Any, log_prob: Any) -> None:
 
 def check_params(model: Model, params: Params) -> None:
     """params must have the tree and the shapes that model.init makes."""
-    expected = jax.eval_shape(model.init, jax.random.key(0))
-    _check_tree("params", expected, params, leading=())
+    _check_tree("params", _expected(model, params), params, leading=())
+
+
+def _expected(model, given):
+    """The tree that `given` is held to: that of init, or that of a network with masks where it has theirs."""
+    made = jax.eval_shape(model.init, jax.random.key(0))
+    if getattr(model, "drop", None) is None or jax.tree.structure(made) == jax.tree.structure(given):
+        return made
+    dropped = jax.eval_shape(lambda key: model.drop(key, model.init(key), 0.5), jax.random.key(0))
+    return dropped if jax.tree.structure(dropped) == jax.tree.structure(given) else made
 
 
 def check_draws(model: Model | Target, posterior: Any) -> int:
@@ -89,8 +97,7 @@ def check_draws(model: Model | Target, posterior: Any) -> int:
     if not leaves or any(jnp.ndim(leaf) == 0 for leaf in leaves):
         raise ValueError("posterior.draws needs a leading axis S on every leaf; for one draw add it with leaf[None]")
     num_draws = jnp.shape(leaves[0])[0]
-    expected = jax.eval_shape(model.init, jax.random.key(0))
-    _check_tree("posterior.draws", expected, posterior.draws, leading=(num_draws,))
+    _check_tree("posterior.draws", _expected(model, posterior.draws), posterior.draws, leading=(num_draws,))
     if num_draws == 0:
         raise ValueError("posterior.draws has 0 draws; at least one is needed")
     return num_draws

@@ -10,7 +10,7 @@ from scipy import stats
 from verification.checks import CHECKS, Estimate, pool, summarise
 from verification.checks.distribution import kolmogorov_smirnov, wasserstein
 from verification.checks.importance import generalised_pareto_shape, oracle_pareto_k, pareto_k
-from verification.checks.power import check_alarm, power_curve, smallest_effect
+from verification.checks.power import check_alarm, power_curve, search, smallest_effect, upper_bound
 from verification.checks.predictive import agreement, dyadic_rows, total_variation
 from verification.exact.reference import LEVELS, Certificate, gaussian_reference
 from verification.judge import ALPHA, Budget, examine, judge
@@ -163,6 +163,41 @@ def test_pooling_keeps_what_a_method_said_and_where_its_draws_fell():
     pooled = pool([summarise(part, NORMAL.quantiles) for part in parts])
     for name in ("below", "log_evidence", "elbo", "mean"):
         np.testing.assert_array_equal(getattr(pooled, name), getattr(together, name))
+
+
+def test_the_search_finds_the_smallest_effect_of_a_known_power_and_leaves_what_is_missed():
+    grid = [float(k) for k in range(1, 17)]
+    for least in range(1, 17):
+        counts = search(lambda rng, e, least=least: e >= least, grid, runs=300, seed=[0])
+        smallest = smallest_effect(list(counts), np.array([found / made for made, found in counts.values()]))
+        assert smallest == least and counts[least] == (300, 300)
+        assert least == 1 or counts[least - 1][0] <= 4  # no fewer misses than 4 of 300 are below 0.99
+    assert all(found == 0 for _, found in search(lambda rng, e: False, grid, runs=300, seed=[0]).values())
+
+
+def test_the_search_judges_by_all_runs_what_few_ran_well():
+    """Power 0.97 at 8 of 1 … 16 passes 30 runs with probability 0.4 and 300 hardly ever (4·10⁻²); one below 0.5."""
+    power = lambda e: 0.5 if e < 8 else 0.97 if e == 8 else 1.0
+    alarm = lambda rng, e: rng.uniform() < power(e)
+    smallest = []
+    for seed in range(40):
+        counts = search(alarm, [float(k) for k in range(1, 17)], runs=300, seed=[seed])
+        smallest.append(smallest_effect(list(counts), np.array([found / made for made, found in counts.values()])))
+        assert counts == search(alarm, [float(k) for k in range(1, 17)], runs=300, seed=[seed])
+    assert set(smallest) <= {8.0, 9.0}
+    assert stats.binom.sf(smallest.count(8.0) - 1, 40, stats.binom.cdf(3, 300, 0.03)) > 1e-5
+
+
+def test_an_effect_that_missed_once_in_a_few_runs_is_judged_by_all_of_them_too():
+    first = {8.0: False}
+    counts = search(lambda rng, e: first.pop(e, e >= 8), [float(k) for k in range(1, 17)], runs=300, seed=[0])
+    assert counts[8.0] == (300, 299) and counts[7.0] == (4, 0) and counts[9.0] == (300, 300)
+
+
+@pytest.mark.parametrize(("alarms", "runs"), [(0, 300), (1, 300), (7, 20), (19, 20)])
+def test_the_bound_of_a_rate_is_where_so_few_alarms_have_probability_5_percent(alarms, runs):
+    assert stats.binom.cdf(alarms, runs, upper_bound(alarms, runs)) == pytest.approx(0.05, abs=1e-12)
+    assert upper_bound(runs, runs) == 1.0
 
 
 def test_a_name_that_is_no_check_is_refused():

@@ -179,7 +179,7 @@ def _claims(options) -> list[str]:
 
 
 def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
-    from verification.methods import ELBO, METHODS, load_method
+    from verification.methods import METHODS, load_method
     from verification.problems import PROBLEMS
 
     for name in options.methods:
@@ -200,7 +200,7 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
             raise UsageError(str(error)) from error
     problems = _problems(options)
     level = "full" if options.full or options.record else "default"
-    usual = [name for name, method in METHODS.items() if level == "full" or method.chosen_by != ELBO]
+    usual = [name for name, method in METHODS.items() if level == "full" or method.usual]
     chosen = options.methods or ([] if options.method else usual)
     database = None if options.posteriordb is None else str(Path(options.posteriordb).resolve())
     task = lambda problem, method, stranger: Task(problem, method, stranger, level, options.seed, database)

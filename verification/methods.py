@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from probjax import inference
+from probjax import gaussian_mask, inference
 
 FREE_DRAWS = {"num_draws": 4000}  # a key, where draws cost nothing: margins are those of the fit, not of the sampling
 
@@ -25,6 +25,7 @@ class Method(NamedTuple):
     run: (key, model, data, **settings) -> Posterior; `limits` goes by it, whatever the name.
     exact: its draws are from the posterior itself, so that no limit and no finding excuses a fail.
     grid: further settings to choose from before the trial; chosen_by: ELBO or HELD_OUT, never closeness to the truth.
+    usual: in the default run; the others stand trial with --full, and by name.
     """
 
     name: str
@@ -33,13 +34,22 @@ class Method(NamedTuple):
     exact: bool = False
     grid: tuple[dict[str, Any], ...] = ()
     chosen_by: str = ""
+    usual: bool = True
 
     def __call__(self, key, model, data):
         return self.run(key, model, data, **self.settings)
 
 
 STEPS = tuple({"num_steps": n, "learning_rate": r} for n, r in ((1000, 0.02), (4000, 0.01), (4000, 0.05)))
+TUNED = {"mean_field_tuned": inference.mean_field, "full_rank_tuned": inference.full_rank}
 RATES = tuple({"rate": rate} for rate in (0.1, 0.01, 0.03, 0.3))
+
+
+def further(name: str, run: Callable, *, grid=(), chosen_by="", **settings) -> Method:
+    """One that is not in the default run."""
+    return Method(name, run, settings, grid=grid, chosen_by=chosen_by, usual=False)
+
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -52,9 +62,29 @@ METHODS: dict[str, Method] = {
         Method("dropout", inference.dropout, {**FREE_DRAWS, "rate": 0.1}),
         Method("ensemble", inference.ensemble, {"num_members": 16}),
         # the same at their best of a grid
-        Method("mean_field_tuned", inference.mean_field, FREE_DRAWS, grid=STEPS, chosen_by=ELBO),
-        Method("full_rank_tuned", inference.full_rank, FREE_DRAWS, grid=STEPS, chosen_by=ELBO),
         Method("dropout_tuned", inference.dropout, FREE_DRAWS, grid=RATES, chosen_by=HELD_OUT),
+        *(further(name, run, grid=STEPS, chosen_by=ELBO, **FREE_DRAWS) for name, run in TUNED.items()),
+        further("laplace_ggn", inference.laplace_ggn, **FREE_DRAWS),
+        further("laplace_diagonal", inference.laplace_diagonal, **FREE_DRAWS),
+        further("laplace_kron", inference.laplace_kron, **FREE_DRAWS),
+        further("laplace_last_layer", inference.laplace_last_layer, **FREE_DRAWS),
+        further("neural_linear", inference.neural_linear, **FREE_DRAWS),
+        further("low_rank", inference.low_rank, **FREE_DRAWS),
+        further("iaf", inference.iaf, **FREE_DRAWS),
+        further("bnaf", inference.bnaf, **FREE_DRAWS),
+        further("importance_corrected", inference.importance_corrected, num_draws=1000),
+        further("stein", inference.stein, num_particles=100),
+        further("dropout_gaussian", inference.dropout, rate=0.1, mask=gaussian_mask, **FREE_DRAWS),
+        # 100 members: quantiles need as many
+        further("anchored", inference.anchored, num_members=128),
+        further("randomised_map", inference.randomised_map, num_members=128),
+        further("bootstrap", inference.bootstrap, num_members=128),
+        further("bootstrap_pairs", inference.bootstrap, num_members=128, weights=inference.pairs_weights),
+        further("sgld", inference.sgld, num_draws=4000, thinning=20),
+        further("sghmc", inference.sghmc, num_draws=4000, thinning=10),
+        further("sghmc_cyclical", inference.sghmc, num_draws=4000, thinning=10, num_cycles=4),
+        further("swag", inference.swag, num_snapshots=500, **FREE_DRAWS),
+        further("multi_swag", inference.multi_swag, num_members=8, **FREE_DRAWS),
     )
 }
 

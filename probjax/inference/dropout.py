@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from probjax.density import log_likelihood, log_prior
+from probjax.density import log_prior
+from probjax.networks import Noise, bernoulli_mask
 from probjax.optimize import stochastic_adam
-from probjax.types import Data, Model, NotApplicable, Posterior, as_model
-from probjax.validation import check_inputs, require_counts, require_positive
+from probjax.types import Data, Model, NotApplicable, Posterior, as_model, function
+from probjax.validation import check_inputs, check_log_prob, network_output, require_counts, require_positive
 
 
 def dropout(
@@ -17,7 +20,8 @@ def dropout(
     model: Model,
     data: Data,
     *,
-    rate: float = 0.1,
+    rate: float | None = None,
+    mask: Callable = bernoulli_mask,
     num_draws: int = 1000,
     num_steps: int = 3000,
     learning_rate: float = 0.02,
@@ -27,13 +31,20 @@ def dropout(
     2016).
 
     Masks fall on hidden units, on the inputs of a linear model; a dropped unit is a row of the next weight set to 0,
-    the kept ones are divided by 1 − rate. One mask serves all inputs of a draw, so draws are functions and joint
-    predictions make sense.
+    the kept ones are divided by 1 − rate. In a Flax module they fall where its Dropout layers stand, and a draw is
+    the parameters with the masks beside them (`flax_networks.Masked`). One mask serves all inputs of a draw, so draws
+    are functions and joint predictions make sense.
+
+    On a linear model f has the variance rate/(1 − rate) Σ w²x² over masks of either law (exactly Gaussian under
+    `gaussian_mask`), w the adaptive-ridge solution of Wager, Wang & Liang 2013. As w tends to a constant, so does
+    this variance: it does not contract with N.
 
     Args:
         key: split into the starting point, the training masks and the prediction masks.
         model: with a network that has a `drop`.
-        rate: probability of dropping a unit, in (0, 1).
+        rate: probability of dropping a unit, in (0, 1). None: each layer's own in a Flax module, else 0.1.
+        mask: the law of the masks, `bernoulli_mask` or `gaussian_mask` (of the same mean 1 and variance
+            rate/(1 − rate)), or any (key, shape, rate) -> [*shape] of mean 1.
         num_draws: S masks.
         num_steps, learning_rate: of Adam, the rate decaying to 0.
         num_masks: masks averaged in one step.
@@ -56,22 +67,37 @@ def dropout(
     if model.drop is None:
         raise NotApplicable("needs a network with units to drop (model.drop is None)")
     check_inputs(model, data)
-    if not isinstance(rate, jax.core.Tracer) and not 0 < rate < 1:
+    if rate is not None and not isinstance(rate, jax.core.Tracer) and not 0 < rate < 1:
         raise ValueError(
             f"rate is {rate} but must lie in (0, 1); at 0 nothing is dropped and the method is map_estimate"
         )
     require_counts("dropout", num_draws=(num_draws, 1), num_steps=(num_steps, 1), num_masks=(num_masks, 1))
     require_positive("dropout", "learning_rate", learning_rate, "0.02 is the default")
     init_key, fit_key, draw_key = jax.random.split(key, 3)
+    drop = _drop(model, rate, mask)
 
     def objective(params, key):
         def negative(mask_key):
-            return -jnp.sum(log_likelihood(model, model.drop(mask_key, params, rate), data))
+            return -jnp.sum(_log_likelihood(model, drop(mask_key, params), data))
 
         return jnp.mean(jax.vmap(negative)(jax.random.split(key, num_masks))) - log_prior(model, params)
 
     params, info = stochastic_adam(
         fit_key, objective, model.init(init_key), num_steps=num_steps, learning_rate=learning_rate
     )
-    draws = jax.vmap(lambda k: model.drop(k, params, rate))(jax.random.split(draw_key, num_draws))
+    draws = jax.vmap(lambda k: drop(k, params))(jax.random.split(draw_key, num_draws))
     return Posterior(draws, info)
+
+
+def _drop(model, rate, mask):
+    """(key, params) -> params under a mask. Bernoulli's law is a plain rate, which every network's `drop` takes."""
+    law = rate if mask is bernoulli_mask else Noise(function(mask), rate)
+    return lambda key, params: model.drop(key, params, law)
+
+
+def _log_likelihood(model, draw, data):
+    """As `density.log_likelihood`, for a draw that may carry masks beside the parameters."""
+    f = network_output(model, draw, data.x)
+    log_prob = model.likelihood.log_prob(data.y, f)
+    check_log_prob(data, f, log_prob)
+    return log_prob

@@ -10,8 +10,10 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from probjax.density import target
+from probjax.gaussian import Dense
 from probjax.optimize import lbfgs
-from probjax.types import Data, Model, Posterior, Target
+from probjax.special import HALF_LOG_TWO_PI
+from probjax.types import Data, Model, Params, Posterior, Target
 from probjax.validation import check_inputs, require_counts
 
 MAX_PARAMS = 4000  # a dense Hessian in float64: 128 MB
@@ -30,9 +32,10 @@ def laplace(
         fit: a minimiser `(objective, params) -> (params, info)`.
 
     Returns:
-        Posterior with draws [S, …]; info: that of the fit, `log_q` [S] and `log_evidence` (nats), and
+        Posterior with draws [S, …]; info: that of the fit, `mode` (flat), `log_q` [S] and `log_evidence` (nats), and
         `num_nonpositive` (how many eigenvalues of H are not > 0). Where H is not positive definite the Gaussian does
-        not exist: the draws are NaN and `num_nonpositive` says why.
+        not exist: the draws are NaN and `num_nonpositive` says why; `laplace_ggn` has a
+        curvature that is never indefinite.
 
     Raises:
         ValueError: more than MAX_PARAMS parameters (a dense Hessian would not fit), or num_draws < 1.
@@ -48,24 +51,38 @@ def laplace(
     init_key, draw_key = jax.random.split(key)
     density = target(model)
     start = density.init(init_key)
-    flat, unravel = ravel_pytree(start)
-    if flat.size > MAX_PARAMS:
-        raise ValueError(
-            f"laplace: {flat.size} parameters need a dense {flat.size}² Hessian; at most {MAX_PARAMS} are supported"
-        )
-    mode, info = fit(lambda params: -density.log_joint(params, data), start)
-    mode = ravel_pytree(mode)[0]
-    log_joint = lambda w: density.log_joint(unravel(w), data)
-    eigenvalues, vectors = jnp.linalg.eigh(-jax.hessian(log_joint)(mode))
-    noise = jax.random.normal(draw_key, (num_draws, flat.size), flat.dtype)
-    # √ of a negative eigenvalue is NaN: reported, not patched
-    draws = mode + (noise / jnp.sqrt(eigenvalues)) @ vectors.T
-    log_det = jnp.sum(jnp.log(eigenvalues))
-    log_two_pi = flat.size * jnp.log(2 * jnp.pi)
+    _require_room(start)
+    params, info = fit(lambda params: -density.log_joint(params, data), start)
+    gaussian = hessian_gaussian(model, data, params)
+    draws, log_q = gaussian.draw(draw_key, num_draws)
+    volume = gaussian.mean.size * HALF_LOG_TWO_PI + 0.5 * gaussian.log_det()
     info = {
         **info,
-        "num_nonpositive": jnp.sum(~(eigenvalues > 0)),
-        "log_q": 0.5 * (log_det - log_two_pi - jnp.sum(noise**2, axis=1)),
-        "log_evidence": log_joint(mode) + 0.5 * (log_two_pi - log_det),
+        "mode": gaussian.mean,
+        "num_nonpositive": gaussian.num_nonpositive(),
+        "log_q": log_q,
+        "log_evidence": density.log_joint(params, data) + volume,
     }
-    return Posterior(jax.vmap(unravel)(draws), info)
+    return Posterior(jax.vmap(ravel_pytree(params)[1])(draws), info)
+
+
+def hessian_gaussian(model: Model | Target, data: Data, params: Params) -> Dense:
+    """N(params, H⁻¹), H = −∇² log p(y, params): of `laplace`, at any params. Errors as there.
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(1, bias=False), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> gaussian = hessian_gaussian(model, Data(jnp.ones((3, 1)), jnp.ones(3)), {"weight": jnp.zeros(1)})
+    >>> gaussian.eigenvalues.tolist()
+    [4.0]
+    """
+    _require_room(params)
+    flat, unravel = ravel_pytree(params)
+    density = target(model)
+    eigenvalues, vectors = jnp.linalg.eigh(-jax.hessian(lambda w: density.log_joint(unravel(w), data))(flat))
+    return Dense(flat, jnp.ones_like(flat), eigenvalues, vectors)
+
+
+def _require_room(params):
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if size > MAX_PARAMS:
+        raise ValueError(f"laplace: {size} parameters need a dense {size}² Hessian; at most {MAX_PARAMS} are supported")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from probjax import inference
-from verification.limits import dropout, gaussians
+from verification.limits import ensembles, gaussians, stochastic_gradients
 from verification.methods import Method
 from verification.types import Limit, Problem
 
@@ -17,7 +17,12 @@ LIMITS: dict[Callable, Callable[[Method, Problem], Limit | None]] = {
     inference.map_estimate: gaussians.map_estimate,
     inference.ensemble: gaussians.ensemble,
     inference.mean_field: gaussians.mean_field,
-    inference.dropout: dropout.dropout,
+    inference.dropout: ensembles.dropout,
+    inference.anchored: ensembles.anchored,
+    inference.sgld: stochastic_gradients.sgld,
+    inference.sghmc: stochastic_gradients.sghmc,
+    inference.swag: stochastic_gradients.swag,
+    inference.multi_swag: stochastic_gradients.multi_swag,
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from verification.mutants import ROOMS
-from verification.mutants.trial import trial
+from verification.mutants.trial import Tried, trial
 from verification.report import stored_summary, write_whole
 from verification.workers import completed, in_processes
 
@@ -18,19 +18,25 @@ MOST_OTHERS = 3
 
 def run(console, problems: list[str], core: Iterable[str], runs: int, seed: int, jobs: int, out: Path) -> int:
     """The catalogue on `problems` at the full budget, and `runs` clean runs of those of them that are in `core` at the
-    default one. Written: out/mutants.md, and `mutation_score`, `false_alarm_rate`, `mutants` in out/summary.json.
+    default one; where these are the whole core, the kernels and calibrations too, right ones a thirtieth as often.
+    Written: out/mutants.md, and `mutation_score`, `false_alarm_rate`, `mutants` in out/summary.json.
 
     Returns:
         0 when the score is at least 0.97, no clean run failed and every problem catches its own bug, else 1.
     """
     start, rows, clean = time.monotonic(), [], []
-    tasks = [("mutants", name, seed) for name in problems]
-    tasks += [("clean", name, runs, seed) for name in problems if name in set(core)]
+    tasks = tasks_of(problems, core, runs, seed)
     for number, ended in enumerate(in_processes(trial, tasks, jobs=jobs), 1):
         head, value = f"[{number}/{len(tasks)}]", completed(ended)
         if ended.task[0] == "mutants":
             rows += value
             console.print(f"{head} {ended.task[1]}: {_told(value)}", markup=False)
+        elif isinstance(value, Tried):
+            rows += value.rows
+            clean += value.clean
+            console.print(f"{head} {ended.task[0]}: {_told(value.rows)}", markup=False)
+            for told in value.clean:
+                console.print(f"{head} {_told_clean(told)}", markup=False)
         elif value["runs"]:
             clean.append(value)
             console.print(f"{head} {_told_clean(value)}", markup=False)
@@ -43,10 +49,20 @@ def run(console, problems: list[str], core: Iterable[str], runs: int, seed: int,
     return int(bool(complaints(found)))
 
 
+def tasks_of(problems: list[str], core: Iterable[str], runs: int, seed: int) -> list[tuple]:
+    """What `trial` has to do. Kernels and calibrations bring their own problems: they are tried once, and not where
+    only some problems are asked for."""
+    tasks = [("mutants", name, seed) for name in problems]
+    if set(core) <= set(problems):
+        tasks += [(room, max(1, runs // 30), seed) for room in ("kernels", "calibrations")]
+    return tasks + [("clean", name, runs, seed) for name in problems if name in set(core)]
+
+
 def summarised(rows: list[dict], clean: list[dict], order: list[str]) -> dict:
     """mutation_score: of the mutants that some problem can show, the share that some problem catches."""
     place = {name: index for index, name in enumerate(order)}
-    rows = sorted(rows, key=lambda row: place[row["problem"]])
+    in_order = lambda row: place.get(row["problem"], len(order))  # kernels and calibrations bring their own
+    rows = sorted(rows, key=in_order)
     mutants = []
     for room, known in ROOMS.items():
         for mutant in known:
@@ -57,7 +73,7 @@ def summarised(rows: list[dict], clean: list[dict], order: list[str]) -> dict:
     return {
         "mutation_score": sum(bool(m["caught_by"]) for m in shown) / len(shown) if shown else None,
         "false_alarm_rate": failed / total if total else None,
-        "mutants": {"catalogue": mutants, "problems": own, "clean": sorted(clean, key=lambda c: place[c["problem"]])},
+        "mutants": {"catalogue": mutants, "problems": own, "clean": sorted(clean, key=in_order)},
     }
 
 

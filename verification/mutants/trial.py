@@ -1,8 +1,11 @@
-"""One problem against the whole catalogue, and against its own bug."""
+"""One problem against the whole catalogue and against its own bug; kernels and calibrations, which bring their own
+problems."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,13 +14,20 @@ from probjax.types import function
 from verification.checks import CHECKS, summarise
 from verification.controls import CONTROLS, evaluate, run_control
 from verification.judge import Budget, examine, judge
-from verification.mutants import ROOMS
+from verification.mutants import ROOMS, calibrations, kernels, stages
 from verification.mutants.draws import DRAW_MUTANTS
 from verification.problems._parts import reweighted
 from verification.types import Replications
 
 BUDGET = Budget(num_replications=64, doublings=1, level="full")
 RUNS, DRAWS = 4 * BUDGET.num_replications, 1000  # all that a verdict can ask for
+
+
+class Tried(NamedTuple):
+    """rows: as of `try_problem`; clean: as of `clean_runs`, one a right program."""
+
+    rows: list[dict]
+    clean: list[dict]
 
 
 class Pool:
@@ -49,10 +59,11 @@ class Pool:
         return ("caught" if by else "unresolved" if unresolved else "slipped"), by
 
 
-def trial(task: tuple, tell=None) -> list[dict] | dict:
-    """("mutants", problem, seed) or ("clean", problem, runs, seed)."""
+def trial(task: tuple, tell=None) -> list[dict] | dict | Tried:
+    """("mutants", problem, seed), ("clean", problem, runs, seed), ("kernels", seeds, seed) or ("calibrations", seeds,
+    seed)."""
     kind, *arguments = task
-    return try_problem(*arguments) if kind == "mutants" else clean_runs(*arguments)
+    return _KINDS[kind](*arguments)
 
 
 def try_problem(name: str, seed: int) -> list[dict]:
@@ -65,9 +76,9 @@ def try_problem(name: str, seed: int) -> list[dict]:
         return []
     pool = Pool(problem, np.random.default_rng([seed, zlib.crc32(name.encode()), 2]))
     rows = []
-    for room, mutants in ROOMS.items():
-        for mutant, what in mutants.items():
-            found = _TRIALS[room](pool, mutant, what)
+    for room, attempt in _TRIALS.items():
+        for mutant, what in ROOMS[room].items():
+            found = attempt(pool, mutant, what)
             if found is not None:
                 rows.append(_row(name, room, mutant, found))
     if problem.bug is not None:
@@ -149,3 +160,74 @@ def clean_runs(name: str, runs: int, seed: int) -> dict:
         "unresolved": unresolved,
         "by": [c for r in failed for c in r.caught_by],
     }
+
+
+def try_kernels(seeds: int, seed: int) -> Tried:
+    """Every wrong kernel once on each stage that can show it, and each right one `seeds` times."""
+    jax.config.update("jax_enable_x64", True)
+    from verification.work import build_problem
+
+    rows, alarms = [], {name: [] for name in kernels.RIGHT_KERNELS}
+    for name in stages.STAGES:
+        stage = stages.stage_of(build_problem(name, None))
+        made = stages.programs(stage, {**kernels.RIGHT_KERNELS, **kernels.KERNEL_MUTANTS})
+        for kernel in made.names:
+            if kernel in alarms:
+                alarms[kernel] += [_alarms(stages.examined(made, kernel, seed + index)) for index in range(seeds)]
+            else:
+                by = _alarms(stages.examined(made, kernel, seed))
+                rows.append(_row(name, "kernel", kernel, ("caught" if by else "slipped", by)))
+    return Tried(rows, [_clean_row(f"kernel: {name}", by) for name, by in alarms.items() if by])
+
+
+def _alarms(report) -> list[str]:
+    if not report.finite:
+        return ["not finite"]
+    return ["invariance"] * (not report.invariant) + ["movement"] * (not report.moves)
+
+
+def try_calibrations(seeds: int, seed: int) -> Tried:
+    """Every wrong posterior and every wrong ranking once, and each right posterior `seeds` times."""
+    jax.config.update("jax_enable_x64", True)
+    from verification.work import build_problem
+
+    settings = calibrations.settings(lambda name: build_problem(name, None))
+
+    def alarms(name: str, program, seed: int) -> list[str]:
+        setting = settings[program.setting]
+        found = calibrations.judged(setting.names, calibrations.simulate(setting, name, seed))
+        worst = found.names[int(np.argmin(found.p_value))]
+        return [] if found.calibrated else [f"ranks of {worst}"]
+
+    rows = []
+    for name, program in calibrations.METHOD_MUTANTS.items():
+        by = alarms(name, program, seed)
+        rows.append(_row(program.setting, "calibration", name, ("caught" if by else "slipped", by)))
+    for name, mutant in calibrations.JUDGE_MUTANTS.items():
+        rows.append(_row("linear", "calibration", name, _judge(settings["linear"], mutant, seed)))
+    right = calibrations.RIGHT_POSTERIORS.items()
+    clean = {name: [alarms(name, program, seed + index) for index in range(seeds)] for name, program in right}
+    return Tried(rows, [_clean_row(f"calibration: {name}", by) for name, by in clean.items()])
+
+
+def _judge(setting, mutant, seed):
+    """Caught where the wrong ranking does not pass the exact posterior, or passes its damage, which the right one
+    fails."""
+    exact = calibrations.simulate(setting, calibrations.EXACT, seed)
+    damaged = calibrations.simulate(setting, mutant.damage, seed)
+    caught = ["exact posterior"] * (not mutant.wrong(setting.names, exact))
+    caught += [mutant.damage] * mutant.wrong(setting.names, damaged)
+    return ("caught" if caught else "slipped"), caught
+
+
+def _clean_row(name, alarms):
+    by = [check for found in alarms for check in found]
+    return {"problem": name, "runs": len(alarms), "failed": sum(map(bool, alarms)), "unresolved": 0, "by": by}
+
+
+_KINDS: dict[str, Callable] = {
+    "mutants": try_problem,
+    "clean": clean_runs,
+    "kernels": try_kernels,
+    "calibrations": try_calibrations,
+}
