@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from verification.checks import Estimate
+from verification.exact.reference import LEVELS
 from verification.mutants.draws import DRAW_MUTANTS
 
 
@@ -105,6 +106,47 @@ def _never_divided(right):
     return estimate
 
 
+def _levels_reversed(right):
+    """Survival functions for distribution functions."""
+    claimed = 1 - np.array(LEVELS)[:, None]
+    return lambda s, reference, unit: right(s, reference, unit, np.broadcast_to(claimed, reference.quantiles.shape))
+
+
+def _largest_gap(right):
+    """The largest gap of the distribution functions for the area between them."""
+
+    def estimate(s, reference, unit):
+        found = right(s, reference, unit)
+        if isinstance(found, str):
+            return found
+        gaps = np.abs(s.below.mean(0) - np.array(LEVELS)[:, None]).max(0)
+        return found._replace(error=gaps[: len(found.error)])
+
+    return estimate
+
+
+def _signs_kept(right):
+    """Σₖ (p̄ₖ − pₖ), which is 0 whatever p̄ is."""
+
+    def estimate(s, reference, unit):
+        found = right(s, reference, unit)
+        if isinstance(found, str):
+            return found
+        gaps = s.mean.mean(0) - reference.mean
+        return found._replace(error=np.array([0.5 * gaps[list(group)].sum() for group in reference.classes]))
+
+    return estimate
+
+
+def _with_itself(right):
+    """The method's decisions compared with its own."""
+
+    def estimate(s, reference, unit):
+        return right(s, reference._replace(mean=s.mean.mean(0)), unit)
+
+    return estimate
+
+
 CHECK_MUTANTS: dict[str, CheckMutant] = {
     "means in raw units": CheckMutant("mean", _in_raw_units, "mean + 0.06 sd"),
     "means of the first query only": CheckMutant("mean", _first_query_only, "one query's mean + 0.06 sd"),
@@ -114,6 +156,11 @@ CHECK_MUTANTS: dict[str, CheckMutant] = {
     "the upper quantile for the lower": CheckMutant("q05", _other_tail("q05"), "sd × 1.05"),
     "the lower quantile for the upper": CheckMutant("q95", _other_tail("q95"), "upper tail cut at 1.7 sd"),
     "squared correlations": CheckMutant("correlation", _squared, "a correlation's sign lost"),
+    "distribution functions against survival functions": CheckMutant("ks", _levels_reversed, "mean + 0.06 sd"),
+    "areas in raw units": CheckMutant("w1", _in_raw_units, "mean + 0.06 sd"),
+    "a largest gap for an area": CheckMutant("w1", _largest_gap, "mean + 0.06 sd"),
+    "total variation with its signs": CheckMutant("total_variation", _signs_kept, "classes exchanged"),
+    "a method's decisions against its own": CheckMutant("agreement", _with_itself, "classes exchanged"),
     "log predictive not divided by rows": CheckMutant("log_predictive", _never_divided, "a held-out row not scored"),
 }
 DAMAGES = {mutant.damage: DRAW_MUTANTS[mutant.damage] for mutant in CHECK_MUTANTS.values()}

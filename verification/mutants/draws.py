@@ -147,6 +147,17 @@ def _row_unscored(rng, exact, problem):
     return exact._replace(log_new=share * exact.log_new)
 
 
+def _classes_exchanged(rng, exact, problem):
+    """Each class has the probability of another one."""
+    if not problem.reference.classes:
+        return None
+    queries = exact.queries.copy()
+    for group in map(list, problem.reference.classes):
+        p = queries[..., group]
+        queries[..., group] = np.roll(p, 1, axis=-1) if len(group) > 1 else 1 - p
+    return exact._replace(queries=queries)
+
+
 def _best_draw_scored(rng, exact, problem):
     """Every draw scored as the best of its run."""
     if exact.log_new is None or problem.reference.log_predictive is None:
@@ -174,6 +185,7 @@ DRAW_MUTANTS: dict[str, Callable] = {
     "members share half of their noise": _with_moments(_shared_noise),
     "one side only": _with_moments(_one_side),
     "queries in another order": _another_order,
+    "classes exchanged": _classes_exchanged,
     "one NaN": _one_draw(np.nan),
     "one infinity": _one_draw(np.inf),
     "a held-out row not scored": _row_unscored,
