@@ -14,7 +14,17 @@ from typing import NamedTuple
 from verification.work import Task, failed_task, run_task
 from verification.workers import State, in_processes
 
-WORDS = ("command.py", "workers.py", "live.py", "page.py", "report.py", "rates.py", "power.py", "effects.py", "__main__.py")  # change no number
+WORDS = (  # change no number
+    "command.py",
+    "workers.py",
+    "live.py",
+    "page.py",
+    "report.py",
+    "rates.py",
+    "power.py",
+    "effects.py",
+    "__main__.py",
+)
 VERSIONED = ("jax", "jaxlib", "numpyro", "optax", "flax", "numpy", "scipy", "scikit-learn")
 
 

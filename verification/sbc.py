@@ -81,18 +81,18 @@ def calibration(
     if as_model(model).prior.sample is None:
         raise NotApplicable("simulation-based calibration draws params from the prior; this one has no sample")
     rows = over_leading_axis(
-        partial(_one_simulation, method, model, x, function(query), num_ranks), jax.random.split(key, num_simulations)
+        partial(one_simulation, method, model, x, function(query), num_ranks), jax.random.split(key, num_simulations)
     )
     truth, draws, tie_breaks = map(np.asarray, rows)
     names = (*names, LOG_LIKELIHOOD)
     if truth.shape[1] != len(names):
         raise ValueError(f"query gives {truth.shape[1] - 1} numbers but there are {len(names) - 1} names; name each")
-    ranks = _ranks(truth, draws, tie_breaks)
+    ranks = ranks_of(truth, draws, tie_breaks)
     p_value = np.array([uniform_p_value(column, num_ranks) for column in ranks.T])
     return Calibration(names, ranks, num_ranks, p_value, false_alarm)
 
 
-def _one_simulation(method, model, x, query, num_ranks, key):
+def one_simulation(method, model, x, query, num_ranks, key):
     """Quantities of the truth [Q + 1] and of the thinned draws [L, Q + 1], and uniforms for ties."""
     like_key, prior_key, data_key, method_key, tie_key = jax.random.split(key, 5)
     truth = model.prior.sample(prior_key, model.init(like_key))
@@ -107,8 +107,9 @@ def _one_simulation(method, model, x, query, num_ranks, key):
     return quantities(truth), of_draws, jax.random.uniform(tie_key, of_draws.shape[1:])
 
 
-def _ranks(truth, draws, tie_breaks):
-    """Draws below the truth, and of those equal to it a uniform number: else discrete quantities are never uniform."""
+def ranks_of(truth, draws, tie_breaks):
+    """[N, Q + 1]: draws below the truth, and of those equal to it a uniform number: else discrete quantities are never
+    uniform."""
     if not np.isfinite(draws).all():
         raise ValueError("a draw's quantity is NaN or infinite; there is no rank")
     below, equal = (draws < truth[:, None]).sum(1), (draws == truth[:, None]).sum(1)

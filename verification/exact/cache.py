@@ -32,14 +32,15 @@ def solved(name: str, solve: Callable[[], Reference]) -> Reference:
     """
     path = folder() / f"{name}-{_sources()}.json"
     try:
-        return _decoded(path.read_text())
+        return decoded(path.read_text())
     except (FileNotFoundError, ValueError, KeyError):
         reference = solve()
-        _write(path, _encoded(reference))
+        _write(path, encoded(reference))
         return reference
 
 
-def _encoded(reference: Reference) -> str:
+def encoded(reference: Reference) -> str:
+    """A reference and its checksum, as text."""
     fields = reference._asdict()
     for field in ARRAYS:
         fields[field] = None if fields[field] is None else np.asarray(fields[field], float).tolist()
@@ -48,7 +49,12 @@ def _encoded(reference: Reference) -> str:
     return json.dumps({"checksum": _checksum(body), "body": body})
 
 
-def _decoded(text: str) -> Reference:
+def decoded(text: str) -> Reference:
+    """What `encoded` made the text from.
+
+    Raises:
+        ValueError, KeyError: the content is not that of the checksum, or is missing.
+    """
     stored = json.loads(text)
     if stored["checksum"] != _checksum(stored["body"]):
         raise ValueError("the stored answer is not what was written")

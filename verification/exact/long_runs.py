@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import logsumexp, ndtri
 from scipy.stats import rankdata
 
-from verification.exact.cache import _decoded, _encoded
+from verification.exact.cache import decoded, encoded
 from verification.exact.reference import LEVELS, Certificate, Reference
 
 MOST_RHAT = 1.01
@@ -53,8 +53,8 @@ def _split_rhat(chains):
 
 
 def summaries(run: Run) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Of all draws together: mean, sd, quantiles at `LEVELS`, corr, log_predictive; and their standard errors, each from
-    the spread of the same number over chains, which are independent."""
+    """Of all draws together: mean, sd, quantiles at `LEVELS`, corr, log_predictive; and their standard errors, each
+    from the spread of the same number over chains, which are independent."""
     flat = run.queries.reshape(-1, run.queries.shape[-1])
     log_predictive = logsumexp(run.log_new) - np.log(run.log_new.size)
     pooled = {**_moments(flat), "log_predictive": log_predictive}
@@ -117,18 +117,29 @@ def judged(names, num_new: int, first: Run, second: Run) -> tuple[Reference, dic
         exact=False,
         predictive_error=float(error_a["log_predictive"]),
     )
-    tails = a["quantiles"][1], a["quantiles"][7]
-    evidence = None  # chains do not give it
-    found = (*tails, a["corr"], float(a["log_predictive"]), num_new, evidence, certificate, a["quantiles"])
-    record = {
-        "rhat": rhat,
-        "largest_z": z,
-        "num_differences": number,
+    reference = Reference(
+        names=tuple(names),
+        mean=a["mean"],
+        sd=a["sd"],
+        q05=a["quantiles"][LEVELS.index(0.05)],
+        q95=a["quantiles"][LEVELS.index(0.95)],
+        corr=a["corr"],
+        log_predictive=float(a["log_predictive"]),
+        num_new=num_new,
+        log_evidence=None,  # chains do not give it
+        certificate=certificate,
+        quantiles=a["quantiles"],
+    )
+    return reference, {"rhat": rhat, "largest_z": z, "num_differences": number, **_record(a, error_a, b, error_b)}
+
+
+def _record(a, error_a, b, error_b):
+    rounded = lambda errors: {name: np.round(value, 6).tolist() for name, value in errors.items()}
+    return {
         "log_predictive": [float(a["log_predictive"]), float(b["log_predictive"])],
-        "standard_errors": {name: np.round(value, 6).tolist() for name, value in error_a.items()},
-        "standard_errors_second": {name: np.round(value, 6).tolist() for name, value in error_b.items()},
+        "standard_errors": rounded(error_a),
+        "standard_errors_second": rounded(error_b),
     }
-    return Reference(tuple(names), a["mean"], a["sd"], *found), record
 
 
 def largest_difference(a, error_a, b, error_b) -> tuple[float, int]:
@@ -149,7 +160,7 @@ def write_reference(path: Path, reference: Reference, record: dict) -> None:
     rounded = {
         field: np.round(value, 7) for field, value in reference._asdict().items() if isinstance(value, np.ndarray)
     }
-    text = json.loads(_encoded(reference._replace(**rounded)))
+    text = json.loads(encoded(reference._replace(**rounded)))
     path.write_text(json.dumps({**text, "run": record}, indent=1) + "\n")
 
 
@@ -161,7 +172,7 @@ def read_reference(path: Path) -> Reference:
     """
     cure = "restore the file, or remake it with `python -m verification.problems.long_run NAME`"
     try:
-        return _decoded(path.read_text())
+        return decoded(path.read_text())
     except FileNotFoundError:
         raise ValueError(f"{path.name}: there is no stored long run of that name; {cure}") from None
     except (ValueError, KeyError, TypeError) as error:

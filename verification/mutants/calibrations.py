@@ -19,7 +19,7 @@ from jax.tree_util import Partial
 from scipy import stats
 
 from probjax import Posterior
-from verification.sbc import FALSE_ALARM, LOG_LIKELIHOOD, Calibration, _one_simulation, _ranks, uniform_p_value
+from verification.sbc import FALSE_ALARM, LOG_LIKELIHOOD, Calibration, one_simulation, ranks_of, uniform_p_value
 
 NUM_SIMULATIONS, NUM_RANKS = 1000, 19
 THIN = 40  # of a chain with autocorrelation 0.8ᵏ: 1e-4 is left
@@ -194,7 +194,7 @@ class Simulated(NamedTuple):
 
 def judged(names: tuple[str, ...], simulated: Simulated) -> Calibration:
     """What `calibration` says of these simulations."""
-    ranks = _ranks(*simulated)
+    ranks = ranks_of(*simulated)
     p_value = np.array([uniform_p_value(column, NUM_RANKS) for column in ranks.T])
     return Calibration((*names, LOG_LIKELIHOOD), ranks, NUM_RANKS, p_value, FALSE_ALARM)
 
@@ -218,7 +218,7 @@ def _parameters_only(names, simulated):
 
 def _mean_rank_only(names, simulated):
     """Whether each mean rank is near L / 2: blind to spread."""
-    ranks = _ranks(*simulated)
+    ranks = ranks_of(*simulated)
     sd = np.sqrt(((NUM_RANKS + 1) ** 2 - 1) / 12 / len(ranks))
     p = 2 * stats.norm.sf(np.abs(ranks.mean(0) - NUM_RANKS / 2) / sd)
     return bool(p.min() * p.size >= FALSE_ALARM)
@@ -226,7 +226,7 @@ def _mean_rank_only(names, simulated):
 
 def _ranks_from_one(names, simulated):
     """The truth counted among its own draws."""
-    ranks = np.minimum(_ranks(*simulated) + 1, NUM_RANKS)
+    ranks = np.minimum(ranks_of(*simulated) + 1, NUM_RANKS)
     p = np.array([uniform_p_value(column, NUM_RANKS) for column in ranks.T])
     return bool(p.min() * p.size >= FALSE_ALARM)
 
@@ -259,4 +259,4 @@ EXACT = "exact posterior of a regression"
 def _simulations(names, which, keys, model, x, query):
     branches = [_PROGRAMS[name].method for name in names]
     method = lambda key, model, data: lax.switch(which, branches, key, data)
-    return jax.vmap(partial(_one_simulation, method, model, x, query, NUM_RANKS))(keys)
+    return jax.vmap(partial(one_simulation, method, model, x, query, NUM_RANKS))(keys)

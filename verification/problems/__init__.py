@@ -11,6 +11,7 @@ from verification.problems import (
     hierarchies,
     infinite_width,
     logistic,
+    long_runs,
     network,
     networks,
     noise_priors,
@@ -37,6 +38,7 @@ FAMILIES = (
     network,
     networks,
     infinite_width,
+    long_runs,
 )  # each with PROBLEMS: name -> builder
 PROBLEMS: dict[str, Callable[[], Problem]] = {}
 for _family in FAMILIES:

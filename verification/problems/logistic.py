@@ -3,7 +3,6 @@ long runs."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import jax
@@ -15,7 +14,7 @@ from sklearn.datasets import load_breast_cancer
 
 from probjax import Data, Model, likelihoods, linear, log_likelihood, priors
 from verification.exact import cache, quadrature
-from verification.exact.reference import Certificate, Reference
+from verification.exact.long_runs import read_reference
 from verification.exact.sampling import rejection_sampler
 from verification.problems._parts import (
     linear_params,
@@ -79,28 +78,11 @@ def standardised_breast_cancer() -> tuple[np.ndarray, np.ndarray]:
 
 
 def breast_cancer() -> Problem:
-    """559 × 30 and an intercept, N(0, 1) priors, against the committed long run (`python -m
-    verification.problems.long_run`)."""
+    """559 × 30 and an intercept, N(0, 1) priors, against the stored long run (`python -m
+    verification.problems.long_run breast_cancer`)."""
     x, y = standardised_breast_cancer()
-    names, probes = thirty_feature_queries(x, y)
-    stored = json.loads(LONG_RUN.read_text())
-    arrays = {field: np.array(stored[field]) for field in ("mean", "sd", "q05", "q95", "corr")}
-    certificate = Certificate(
-        stored["error"],
-        stored["found"],
-        stored["second"],
-        stored["agreement"],
-        exact=False,
-        predictive_error=abs(stored["log_predictive"] - stored["log_predictive_second"]),
-    )
-    reference = Reference(
-        tuple(names),
-        **arrays,
-        log_predictive=stored["log_predictive"],
-        num_new=10,
-        log_evidence=None,
-        certificate=certificate,
-    )
+    _, probes = thirty_feature_queries(x, y)
+    reference = read_reference(LONG_RUN)
     return _problem(
         "breast_cancer", "breast cancer, logistic regression on all 30 features", x, y, probes, reference
     )._replace(log_concave=True)

@@ -94,8 +94,10 @@ def digits_setup() -> Setup:
     order = np.random.default_rng(1).permutation(len(labels))
     pixels, labels = pixels[order], labels[order]
     left, _, right = np.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
-    largest = np.take_along_axis(right, np.abs(right).argmax(1)[:, None], 1)[:, 0]  # a sign that does not depend on LAPACK
-    x = (left * np.sign(largest))[:, :NUM_COMPONENTS] * np.sqrt(len(labels))
+    largest = np.take_along_axis(right, np.abs(right).argmax(1)[:, None], 1)[
+        :, 0
+    ]  # a sign that does not depend on LAPACK
+    x = (left * np.sign(largest))[:, :NUM_COMPONENTS] * np.sqrt(len(labels))  # LAPACK leaves the signs open
     new = slice(DIGITS_FIT, DIGITS_FIT + DIGITS_NEW)
     points = np.vstack([x[new][list(SHOWN)], 2.5 * x[new][SHOWN[0]]])
     num = len(DIGITS)
