@@ -29,7 +29,7 @@ def test_a_gaussian_regression_catches_what_it_can_show(rows):
     shown = {row["mutant"] for row in rows}
     assert "mirrored about the mean" not in shown  # a Gaussian is its own mirror image
     by = {row["mutant"]: row["caught_by"] for row in rows}
-    assert by["one query's mean + 0.06 sd"] == ["mean"] and by["correlations lost"] == ["correlation"]
+    assert by["one query's mean + 0.06 sd"] == ["mean", "w1"] and by["correlations lost"] == ["correlation"]
     assert by["a held-out row not scored"] == ["log_predictive"]
 
 

@@ -15,7 +15,8 @@ from verification.types import Verdict
 BATCHES = 32  # in all chains together; their scatter gives the standard errors
 FEWEST = 10  # draws a batch
 MOST_RHAT = 1.05
-OF_PARAMETERS = ("log_predictive", "evidence", "elbo")  # what draws of quantities do not tell
+OF_PARAMETERS = ("log_predictive", "evidence", "elbo", "pareto_k")  # what draws of quantities do not tell
+OF_CLASSES = ("total_variation", "agreement")
 
 
 def compare(draws: dict, reference: Reference, *, level: str = "default", problem: str = "draws") -> list[Verdict]:
@@ -49,7 +50,8 @@ def compare(draws: dict, reference: Reference, *, level: str = "default", proble
     values = np.stack([chains[name] for name in names], -1)  # [C, S, Q]
     part = _restricted(reference, names)
     summaries = summarise_chains(values, part)
-    checks = [check for check in CHECKS if check.name not in OF_PARAMETERS]
+    silent = OF_PARAMETERS if part.classes else (*OF_PARAMETERS, *OF_CLASSES)
+    checks = [check for check in CHECKS if check.name not in silent]
     return [_verdict(problem, check, summaries, part, level) for check in checks]
 
 
@@ -84,12 +86,14 @@ def split_rhat(chains: np.ndarray) -> float:
 
 def _restricted(reference: Reference, names) -> Reference:
     rows = [reference.names.index(name) for name in names]
+    classes = [group for group in reference.classes if set(group) <= set(rows)]
     take = lambda value: None if value is None else np.asarray(value)[rows]
     return reference._replace(
         names=names,
         **{field: take(getattr(reference, field)) for field in ("mean", "sd", "q05", "q95")},
         corr=None if reference.corr is None else reference.corr[np.ix_(rows, rows)],
         quantiles=None if reference.quantiles is None else reference.quantiles[:, rows],
+        classes=tuple(tuple(rows.index(k) for k in group) for group in classes),
     )
 
 
