@@ -13,6 +13,8 @@ from pathlib import Path
 if version("jaxlib").startswith("0.10."):
     quick_to_compile = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
     os.environ["XLA_FLAGS"] = f"{quick_to_compile} {os.environ.get('XLA_FLAGS', '')}"
+# Every core has a test process of its own; threads of LAPACK that wait for each other cost more than they gain.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import numpy as np
