@@ -4,17 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-
-# Most programs here run once, on little data: compiling them takes ten times as long as running them, and a third less
-# with these. They come before the flags of the environment, which so win. Other versions may not know them, and an
-# unknown flag ends the process. Not level 0: jaxlib 0.10.2 then gives NaN for some programs.
-if version("jaxlib").startswith("0.10."):
-    quick_to_compile = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
-    os.environ["XLA_FLAGS"] = f"{quick_to_compile} {os.environ.get('XLA_FLAGS', '')}"
-# Every core has a test process of its own; threads of LAPACK that wait for each other cost more than they gain.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import numpy as np
