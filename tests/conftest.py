@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,8 +12,6 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 
 from probjax import Data, Model, likelihoods, linear, priors  # noqa: E402
-
-AS_BY_DEFAULT = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 
 POSTERIORDB = Path(os.environ.get("POSTERIORDB", Path(__file__).resolve().parents[2] / "shared" / "posteriordb"))
 
@@ -35,12 +32,6 @@ def regression():
     y = x @ [1.0, -2.0, 0.5] + 0.3 + 0.5 * rng.standard_normal(30)
     model = Model(*linear(3), prior=priors.normal(0.0, 1.5), likelihood=likelihoods.normal(0.5))
     return model, Data(x, y), np.column_stack([x, np.ones(30)]), 0.5, 1.5
-
-
-@pytest.fixture(scope="session")
-def jit_by_default():
-    """`jax.jit` with the compiler's default effort: the digits are those that users get."""
-    return partial(jax.jit, compiler_options=AS_BY_DEFAULT)
 
 
 @pytest.fixture(scope="session")
