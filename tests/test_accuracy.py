@@ -302,7 +302,7 @@ def within(got, exact, allowed, largest, smallest) -> bool:
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", CASES)
-def test_values_and_gradients_keep_their_digits(name, dtype, jit_by_default):
+def test_values_and_gradients_keep_their_digits(name, dtype):
     case, info = CASES[name], np.finfo(dtype)
     points = np.array(case.points)
     if dtype == np.float32:
@@ -313,7 +313,7 @@ def test_values_and_gradients_keep_their_digits(name, dtype, jit_by_default):
         points = points[usable].astype(dtype)
     columns = [jnp.asarray(column) for column in points.T]
     free = tuple(range(1 if case.counts else 0, len(columns) - (case.exact is binomial)))
-    values, gradients = jit_by_default(jax.vmap(jax.value_and_grad(case.log_prob, argnums=free)))(*columns)
+    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(case.log_prob, argnums=free)))(*columns)
     assert values.dtype == dtype
     eps, largest = mpf(float(info.eps)), mpf(float(info.max))
     wrong = []

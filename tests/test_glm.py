@@ -109,7 +109,7 @@ def test_least_squares_is_as_exact_as_lapack_up_to_a_condition_of_ten_million(co
     ],
     ids=["separated", "quasi-separated", "counts of 0", "categorical"],
 )
-def test_a_maximum_at_infinity_is_an_explanation_not_a_number(x, y, likelihood, jit_by_default):
+def test_a_maximum_at_infinity_is_an_explanation_not_a_number(x, y, likelihood):
     outputs = 2 if likelihood.log_prob.func is likelihoods.categorical().log_prob.func else None
     this = model(likelihood, None, 1, outputs)
     with pytest.raises(ValueError, match=r"no maximum: it keeps rising .* give it a proper one: priors.normal"):
@@ -117,7 +117,7 @@ def test_a_maximum_at_infinity_is_an_explanation_not_a_number(x, y, likelihood, 
     inside = jax.jit(lambda key: glm(key, this, Data(x, y)).info)(KEY)
     assert inside["unbounded"] and not inside["converged"]
     proper = model(likelihood, priors.normal(0.0, 100.0), 1, outputs)
-    assert jit_by_default(lambda key: glm(key, proper, Data(x, y)).info)(KEY)["converged"]
+    assert jax.jit(lambda key: glm(key, proper, Data(x, y)).info)(KEY)["converged"]
 
 
 def test_the_column_that_separates_is_named():
