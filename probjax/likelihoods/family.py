@@ -62,7 +62,8 @@ def _variance(family, known, f):
 
 def _parameters(family, known, f):
     """All parameters in order, the known ones in f's precision."""
-    unknown = [family.parameters[0], *(name for name, value in known.items() if value is None)]
+    # in the family's order: a dict that has been through a transformation has its keys sorted
+    unknown = [family.parameters[0], *(name for name in family.parameters[1:] if known[name] is None)]
     given = f if isinstance(f, tuple) else (f,)
     if len(given) != len(unknown):
         raise ValueError(_mismatch(family, known, unknown, given))
