@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,31 +25,42 @@ def tuned(method: Method, problem: Problem, key: jax.Array) -> tuple[Method, str
     """
     if not method.grid:
         return method, ""
-    score = {ELBO: _elbo, HELD_OUT: _held_out}[method.chosen_by]
-    scores = [score(method._replace(settings={**method.settings, **extra}), problem, key) for extra in method.grid]
+    score = {ELBO: _elbo, HELD_OUT: _held_out}[method.chosen_by](method, problem)
+    keys = jax.random.split(key, KEYS)
+    scores = [float(np.mean([score(k, *_parts(extra)) for k in keys])) for extra in method.grid]
     best = int(np.argmax([-np.inf if np.isnan(s) else s for s in scores]))
     told = ", ".join(f"{name} {value:g}" for name, value in method.grid[best].items())
     return method._replace(settings={**method.settings, **method.grid[best]}), f"{told}, by {method.chosen_by}"
 
 
-def _elbo(method, problem, key):
-    run = jax.jit(lambda key: method(key, problem.model, problem.data).info["elbo"])
-    return float(np.mean([run(k) for k in jax.random.split(key, KEYS)]))
+def _parts(extra):
+    """Counts shape the program; numbers are its arguments, so that a grid of them is one compilation."""
+    counts = tuple((name, value) for name, value in extra.items() if isinstance(value, int))
+    return counts, {name: value for name, value in extra.items() if not isinstance(value, int)}
 
 
-def _held_out(method, problem, key):
+def _elbo(method, problem):
+    @partial(jax.jit, static_argnums=1)
+    def run(key, counts, numbers):
+        settings = {**method.settings, **dict(counts), **numbers}
+        return method.run(key, problem.model, problem.data, **settings).info["elbo"]
+
+    return run
+
+
+def _held_out(method, problem):
     if not isinstance(problem.model, Model):
-        return 0.0
+        return lambda key, counts, numbers: 0.0
     num = len(jax.tree.leaves(problem.data.y)[0])
     order = np.random.default_rng(0).permutation(num)
     held = max(1, num // SHARE)
     part = lambda rows: Data(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], tuple(problem.data)))
     fit, new = part(order[held:]), part(order[:held])
 
-    def one(key):
-        draws = method(key, problem.model, fit).draws
+    @partial(jax.jit, static_argnums=1)
+    def run(key, counts, numbers):
+        draws = method.run(key, problem.model, fit, **{**method.settings, **dict(counts), **numbers}).draws
         log_new = jax.vmap(lambda params: jnp.sum(log_likelihood(problem.model, params, new)))(draws)
         return jax.nn.logsumexp(log_new) - jnp.log(len(log_new))
 
-    run = jax.jit(one)
-    return float(np.mean([run(k) for k in jax.random.split(key, KEYS)]))
+    return run

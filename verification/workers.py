@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 from typing import Any, NamedTuple
 
+from verification.compiling import environment
+
 CONTEXT = multiprocessing.get_context("spawn")  # a forked JAX would hang
 GRACE = 30.0  # seconds that starting a process may take on top of a timeout
 
@@ -63,6 +65,8 @@ def in_processes(
     Raises:
         What `work` raises, after all processes have been ended.
     """
+    for name, value in environment().items():  # the processes inherit it
+        os.environ.setdefault(name, value)
     if jobs > 1:  # the processes share the cores already: BLAS threads of their own would only wait for each other
         for library in ("OPENBLAS", "MKL", "OMP"):
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")

@@ -50,9 +50,10 @@ def summarise(replications: Replications, quantiles: np.ndarray | None = None) -
         mean = q.mean(1)
         centred = q - mean[:, None]
         covariance = centred.swapaxes(1, 2) @ centred / max(num_draws - 1, 1)
+    by_query = np.ascontiguousarray(q.swapaxes(1, 2))  # [R, Q, S]: draws of a query side by side
     q05 = q95 = None
     if num_draws >= MIN_DRAWS_FOR_QUANTILES:
-        q05, q95 = _quantiles(q)
+        q05, q95 = _quantiles(by_query)
     return Summaries(
         num_draws=num_draws,
         mean=mean,
@@ -62,19 +63,25 @@ def summarise(replications: Replications, quantiles: np.ndarray | None = None) -
         covariance=covariance if num_draws > 1 else None,
         log_predictive=None if log_new is None else logsumexp(log_new, axis=1) - np.log(num_draws),
         finite=finite,
-        below=None if quantiles is None else np.stack([(q <= row).mean(1) for row in quantiles], 1),
+        below=None if quantiles is None else _below(by_query, quantiles),
         log_evidence=replications.log_evidence,
         elbo=replications.elbo,
         pareto_k=replications.pareto_k,
     )
 
 
-def _quantiles(q):
-    """5% and 95% sample quantiles over axis 1, median-unbiased (Hyndman & Fan 1996, type 8)."""
-    num = q.shape[1]
+def _below(by_query, quantiles):
+    """The share of draws at most each quantile: [R, 9, Q]."""
+    count = lambda row: np.count_nonzero(by_query <= np.asarray(row)[:, None], axis=-1)
+    return np.stack([count(row) for row in quantiles], 1) / by_query.shape[-1]
+
+
+def _quantiles(by_query):
+    """5% and 95% sample quantiles over the last axis, median-unbiased (Hyndman & Fan 1996, type 8)."""
+    num = by_query.shape[-1]
     positions = [min(max(p * (num + 1 / 3) - 2 / 3, 0.0), num - 1.0) for p in (0.05, 0.95)]  # zero-based
     neighbours = [(int(position), min(int(position) + 1, num - 1)) for position in positions]
-    ordered = np.partition(np.ascontiguousarray(q.swapaxes(1, 2)), sorted({k for pair in neighbours for k in pair}))
+    ordered = np.partition(by_query, sorted({k for pair in neighbours for k in pair}))
     return [
         ordered[..., low] + (position - low) * (ordered[..., high] - ordered[..., low])
         for position, (low, high) in zip(positions, neighbours)
