@@ -62,7 +62,7 @@ def test_expected_sample_quantile_of_a_discrete_distribution_is_that_of_simulate
 
     values, weights = np.array([[0.0], [1.0], [4.0]]), np.array([0.049, 0.9, 0.051])
     rng = np.random.default_rng(0)
-    samples = rng.choice(values[:, 0], p=weights, size=(3000, 4000, 1))
+    samples = rng.choice(values[:, 0], p=weights, size=(3000, 1, 4000))
     q05, q95 = _quantiles(samples)
     for p, found in ((0.05, q05), (0.95, q95)):
         expected = _expected_quantile(values, weights, p, 4000)[0]
@@ -145,3 +145,14 @@ def test_the_committed_record_names_only_problems_and_methods_that_exist():
     for name in findings.load():
         problem, method, _ = name.split("/")
         assert problem in {**PROBLEMS, **PORTS} and not METHODS[method].exact
+
+
+def test_a_recording_at_the_default_budget_adds_to_that_of_the_full_one_and_never_replaces_it(tmp_path):
+    path = tmp_path / "findings.json"
+    findings.record([verdict(0.3)], path)
+    coarse = [verdict(0.2), verdict(0.4, method="swag")]
+    assert findings.record(coarse, path, level="default") == 1
+    recorded = findings.load(path)
+    assert recorded["p/laplace/mean"]["errors"]["a"][0] == 0.3 and recorded["p/swag/mean"]["level"] == "default"
+    findings.record([verdict(0.5, method="swag")], path)
+    assert findings.load(path)["p/swag/mean"]["level"] == "full"

@@ -14,7 +14,6 @@ from verification.problems import CORE, QUICK
 from verification.problems.network import one_unit_data
 from verification.work import build_problem
 
-EXACT = [name for name in CORE if name != "breast_cancer"]
 
 
 @pytest.mark.parametrize("name", CORE)
@@ -29,7 +28,7 @@ def test_certificates_are_below_a_millionth_of_a_posterior_sd(name):
     assert certificate.agreement < 1e-6
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", CORE)
 def test_exact_draws_have_the_exact_answers_moments_quantiles_and_predictive(name):
     problem, num = build_problem(name, None), 40_000
     params = problem.exact_draws(np.random.default_rng(11), num)

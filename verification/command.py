@@ -40,7 +40,10 @@ def parser() -> argparse.ArgumentParser:
         "statements on losses, priors, evidence and information",
     )
     p.add_argument("--quick", action="store_true", help="three small problems")
-    p.add_argument("--full", action="store_true", help="all problems, four times the replications, tolerances halved")
+    p.add_argument(
+        "--full", action="store_true", help="all problems and methods, four times the replications, tolerances halved"
+    )
+    p.add_argument("--all-methods", action="store_true", help="the further methods too, at the default budget")
     p.add_argument(
         "--problem",
         nargs="+",
@@ -82,7 +85,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--record",
         action="store_true",
-        help="run at the full budget and rewrite the recorded findings; with `controls`, the recorded rates",
+        help="run at the full budget (with --all-methods at the default one) and rewrite the recorded findings; with "
+        "`controls`, the recorded rates",
     )
     p.add_argument(
         "--runs",
@@ -199,8 +203,8 @@ def _tasks(options) -> tuple[list[Task], list[str], list[str]]:
         except ValueError as error:
             raise UsageError(str(error)) from error
     problems = _problems(options)
-    level = "full" if options.full or options.record else "default"
-    usual = [name for name, method in METHODS.items() if level == "full" or method.usual]
+    level = _level(options)
+    usual = [name for name, method in METHODS.items() if options.full or options.all_methods or method.usual]
     chosen = options.methods or ([] if options.method else usual)
     database = None if options.posteriordb is None else str(Path(options.posteriordb).resolve())
     task = lambda problem, method, stranger: Task(problem, method, stranger, level, options.seed, database)
@@ -228,8 +232,12 @@ def _problems(options) -> list[str]:
             _load_problem(name)
         elif name not in known:
             raise UsageError(_unknown("problem", name, known))
-    chosen = QUICK if options.quick else PROBLEMS if options.full or options.record else CORE
+    chosen = QUICK if options.quick else PROBLEMS if _level(options) == "full" else CORE
     return options.problem or [*chosen, *ported]
+
+
+def _level(options) -> str:
+    return "full" if options.full or (options.record and not options.all_methods) else "default"
 
 
 def _load_problem(spec: str) -> None:
@@ -266,7 +274,7 @@ def _run(console, options, tasks, methods, problems) -> int:
     seconds = time.monotonic() - start
     outcome = _gather(options, tasks, results, methods, problems, seconds)
     if options.record and not outcome.unfinished:
-        console.print(f"{findings.record(outcome.verdicts)} findings recorded in {findings.FILE}")
+        console.print(f"{findings.record(outcome.verdicts, level=outcome.level)} findings recorded in {findings.FILE}")
         results = {task: findings.compared(result, findings.load()) for task, result in results.items()}
         outcome = _gather(options, tasks, results, methods, problems, seconds)
     status = 130 if interrupted else int(bool(complaints(outcome)))
@@ -302,7 +310,7 @@ def _gather(options, tasks, results, methods, problems, seconds) -> Outcome:
         max_unresolved=0.0 if strict else 0.02,
         seconds=seconds,
         seed=options.seed,
-        level="full" if options.full or options.record else "default",
+        level=_level(options),
     )
 
 

@@ -1,6 +1,7 @@
-"""Recorded findings: failures without a theorem, measured once at the full budget and guarded since.
+"""Recorded findings: failures without a theorem, measured once and guarded since.
 
-`findings.json` is made by `python -m verification --record` and never by hand. A later run departs from it when a
+`findings.json` is made by `python -m verification --record` (full budget; with `--all-methods`, the default one) and
+never by hand. A later run departs from it when a
 query's error differs from the record by more than both margins (at α = 10⁻⁶ each, for there are thousands of them) and
 a tenth of the tolerance.
 """
@@ -21,21 +22,25 @@ ALPHA = 1e-6
 
 
 def load(path: Path = FILE) -> dict:
-    """{"problem/method/check": {"num_replications": R, "errors": {query: [error, standard error]}}}; empty without a
-    file. Draws that were not finite have no errors."""
+    """{"problem/method/check": {"level": budget, "num_replications": R, "errors": {query: [error, standard error]}}};
+    empty without a file. Draws that were not finite have no errors."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def record(verdicts: list[Verdict], path: Path = FILE) -> int:
-    """Write what a full-budget run found to fail, or could not tell from failing, without a theorem; returns how many
-    such cells.
+def record(verdicts: list[Verdict], path: Path = FILE, *, level: str = "full") -> int:
+    """Write what a run at this budget found to fail, or could not tell from failing, without a theorem; returns how
+    many such cells.
 
-    Cells of a (problem, method) that this run did not judge keep what an earlier one recorded.
+    A (problem, method) that this run did not judge keeps what an earlier one recorded, and so does one that was
+    recorded at the full budget when this run was at the default one.
     """
+    earlier = load(path)
+    finer = {_pair(name) for name, value in earlier.items() if level == "default" and value["level"] == "full"}
+    verdicts = [v for v in verdicts if f"{v.problem}/{v.method}" not in finer]
     judged = {f"{v.problem}/{v.method}" for v in verdicts}
-    kept = {name: value for name, value in load(path).items() if name.rpartition("/")[0] not in judged}
+    kept = {name: value for name, value in earlier.items() if _pair(name) not in judged}
     new = {
-        _name(v): {"num_replications": v.num_replications, "errors": _rounded(v.errors)}
+        _name(v): {"level": level, "num_replications": v.num_replications, "errors": _rounded(v.errors)}
         for v in verdicts
         if v.outcome in ("fail", "unresolved") and v.expected != "theorem" and not v.contradicts
         if _has_findings(v.method)
@@ -43,6 +48,10 @@ def record(verdicts: list[Verdict], path: Path = FILE) -> int:
     lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in sorted({**kept, **new}.items())]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     return len(new)
+
+
+def _pair(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _has_findings(method: str) -> bool:

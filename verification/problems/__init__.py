@@ -54,7 +54,6 @@ CORE = (
     "diabetes",
     "diabetes_noise",
     "breast_cancer_pc",
-    "breast_cancer",
     "poisson_exposure",
     "lasso",
     "eight_schools_noncentred",

@@ -77,8 +77,10 @@ def reweighted(log_ratio):
         ArithmeticError: the two overlap so little that fewer than a fiftieth of the draws count.
     """
 
+    compiled = jax.jit(jax.vmap(log_ratio))
+
     def damage(rng, params):
-        log_weights = np.asarray(jax.vmap(log_ratio)(jax.tree.map(jnp.asarray, params)), float)
+        log_weights = np.asarray(compiled(jax.tree.map(jnp.asarray, params)), float)
         weights = np.exp(log_weights - log_weights.max())
         effective, num = weights.sum() ** 2 / (weights**2).sum(), len(weights)
         if effective < num / 50:

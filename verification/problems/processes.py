@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
-from jax.scipy.stats import multivariate_normal, norm
+from jax.scipy.stats import norm
 from jax.tree_util import Partial
 
 from probjax import Target
@@ -142,21 +142,24 @@ def gp_hyperparameters() -> Problem:
     )
 
 
-def _marginal(x, y, params):
-    """log N(y | 0, a²R(ℓ) + s²I)."""
+def _innovations(x, y, params):
+    """log N(y | 0, a²R(ℓ) + s²I) value by value, each given those before it, from the Cholesky factor: [N]."""
     gap = (x[:, None] - x) / jnp.exp(params["log_length"])
     kernel = jnp.exp(2 * params["log_amplitude"]) * jnp.exp(-0.5 * gap**2)
-    return multivariate_normal.logpdf(y, jnp.zeros_like(y), kernel + jnp.exp(2 * params["log_noise"]) * jnp.eye(len(x)))
+    factor = jnp.linalg.cholesky(kernel + jnp.exp(2 * params["log_noise"]) * jnp.eye(len(x)))
+    standard = solve_triangular(factor, y, lower=True)
+    return norm.logpdf(standard) - jnp.log(jnp.diag(factor))
 
 
 def _hyper_log_joint(prior_scale, params, data):
     v = jnp.stack([params["log_length"], params["log_amplitude"], params["log_noise"]])
-    return jnp.sum(norm.logpdf(v, 0.0, prior_scale)) + _marginal(data["x"], data["y"], params)
+    return jnp.sum(norm.logpdf(v, 0.0, prior_scale)) + jnp.sum(_innovations(data["x"], data["y"], params))
 
 
 def _hyper_new(seen, x_new, y_new, params):
-    both = _marginal(jnp.append(seen["x"], x_new), jnp.append(seen["y"], y_new), params)
-    return both - _marginal(seen["x"], seen["y"], params)
+    """log p(y_new | y, params), the new values being the last."""
+    every = _innovations(jnp.append(seen["x"], x_new), jnp.append(seen["y"], y_new), params)
+    return jnp.sum(every[len(seen["x"]) :])
 
 
 def _hyper_constrain(params):
