@@ -15,7 +15,6 @@ from verification.problems.network import one_unit_data
 from verification.work import build_problem
 
 
-
 @pytest.mark.parametrize("name", CORE)
 def test_certificates_are_below_a_millionth_of_a_posterior_sd(name):
     certificate = build_problem(name, None).reference.certificate
