@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from verification.page import markdown
-from verification.report import RATES, Outcome, complaints, stored_summary, summary, write_whole
+from verification.report import RATES, Cost, Outcome, complaints, stored_summary, summary, write_whole
 from verification.types import Verdict
 from verification.work import Task
 
@@ -284,7 +284,7 @@ def _run(console, options, tasks, methods, problems) -> int:
 
 
 def _gather(options, tasks, results, methods, problems, seconds) -> Outcome:
-    verdicts, timings, reports, controls, certificates = [], {}, {}, [], {}
+    verdicts, costs, reports, controls, certificates = [], {}, {}, [], {}
     for task in tasks:
         result = results.get(task)
         if result is None:
@@ -295,14 +295,14 @@ def _gather(options, tasks, results, methods, problems, seconds) -> Outcome:
             controls += result["controls"]
             continue
         verdicts += [Verdict(**v) for v in result["verdicts"]]
-        timings[task.problem, task.method] = (result["seconds_compile"], result["seconds_run"])
+        costs[task.problem, task.method] = Cost(**{name: result[name] for name in Cost._fields})
         reports[task.problem, task.method] = result["report"]
     strict = options.quick or bool(options.method)
     return Outcome(
         methods=methods,
         problems=problems,
         verdicts=verdicts,
-        timings=timings,
+        costs=costs,
         reports=reports,
         controls=controls,
         certificates=certificates,

@@ -36,8 +36,13 @@ class Method(NamedTuple):
     chosen_by: str = ""
     usual: bool = True
 
-    def __call__(self, key, model, data):
-        return self.run(key, model, data, **self.settings)
+    def __call__(self, key, model, data, **numbers):
+        return self.run(key, model, data, **{**self.settings, **numbers})
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The settings that do not shape the program: as its arguments, their values cost no compilation."""
+        return {name: value for name, value in self.settings.items() if isinstance(value, float)}
 
 
 STEPS = tuple({"num_steps": n, "learning_rate": r} for n, r in ((1000, 0.02), (4000, 0.01), (4000, 0.05)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from verification.checks import CHECKS
+from verification.comparison import HEADER, compare_methods
+from verification.comparison import told as told_row
 from verification.judge import ALPHA
 from verification.report import (
     LEGEND,
@@ -23,7 +25,14 @@ from verification.run import versions
 
 def markdown(outcome: Outcome, status: int) -> str:
     """The whole page."""
-    sections = (_head(outcome, status), _matrix(outcome), _failures(outcome), _silent(outcome), _cells(outcome))
+    sections = (
+        _head(outcome, status),
+        _matrix(outcome),
+        _comparison(outcome),
+        _failures(outcome),
+        _silent(outcome),
+        _cells(outcome),
+    )
     sections += (_costs(outcome), _certificates(outcome), _rates(outcome))
     return "\n".join(line for section in sections for line in section) + "\n"
 
@@ -54,6 +63,12 @@ def _matrix(outcome):
     groups = grouped(outcome)
     rows = [[p, *(symbol(groups[p, m]) if (p, m) in groups else "" for m in outcome.methods)] for p in outcome.problems]
     return ["## Matrix", "", *_table(["problem", *outcome.methods], rows), LEGEND, ""]
+
+
+def _comparison(outcome):
+    told = "Errors are those of the worst query, their size: median over the problems of this run (largest). Cells: "
+    told += "passed/resolved of applicable. Costs are medians over problems; memory is that of sixteen keys."
+    return ["## Methods compared", "", *_table(HEADER, map(told_row, compare_methods(outcome))), told, ""]
 
 
 def _failures(outcome):
@@ -92,8 +107,12 @@ def _cells(outcome):
 
 def _costs(outcome):
     said = lambda where: ", ".join(f"{k} {v:.3g}" for k, v in outcome.reports.get(where, {}).items())
-    rows = [[*where, f"{c:.1f}", f"{r:.1f}", said(where)] for where, (c, r) in outcome.timings.items()]
-    return ["## Cost", "", *_table(["problem", "method", "compile s", "run s", "the method says, on average"], rows)]
+    rows = [
+        [*where, f"{c.seconds_compile:.1f}", f"{c.seconds_run:.1f}", str(c.num_keys), said(where)]
+        for where, c in outcome.costs.items()
+    ]
+    header = ["problem", "method", "compile s", "run s", "keys", "the method says, on average"]
+    return ["## Cost", "", *_table(header, rows)]
 
 
 def _certificates(outcome):

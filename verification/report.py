@@ -14,14 +14,24 @@ RATES = Path(__file__).with_name("control_rates.json")
 CELL_KEYS = ("problem", "method", "check", "query", "error", "margin", "tolerance", "outcome", "expected")
 
 
+class Cost(NamedTuple):
+    """Of one method on one problem. seconds: of compilation, and of all keys; memory: bytes of the compiled program
+    for a block of keys (temporaries, arguments, results), None where it is not compiled."""
+
+    seconds_compile: float
+    seconds_run: float
+    num_keys: int
+    memory: int | None
+
+
 class Outcome(NamedTuple):
-    """All a run found. verdicts: one a (problem, method, check); timings and reports: by (problem, method);
+    """All a run found. verdicts: one a (problem, method, check); costs and reports: by (problem, method);
     certificates: by problem, with what the problem is about."""
 
     methods: list[str]
     problems: list[str]
     verdicts: list[Verdict]
-    timings: dict[tuple[str, str], tuple[float, float]]
+    costs: dict[tuple[str, str], Cost]
     reports: dict[tuple[str, str], dict[str, Any]]
     controls: list[dict[str, Any]]
     certificates: dict[str, dict[str, Any]]
@@ -164,9 +174,8 @@ def summary(outcome: Outcome, status: int) -> dict[str, Any]:
     """What summary.json holds."""
     cells = []
     for v in outcome.verdicts:
-        compile_s, run_s = outcome.timings.get((v.problem, v.method), (0.0, 0.0))
         cell = {key: _plain(getattr(v, key)) for key in CELL_KEYS}
-        cells.append({**cell, "reason": v.reason, "seconds_compile": compile_s, "seconds_run": run_s})
+        cells.append({**cell, "reason": v.reason, **outcome.costs[v.problem, v.method]._asdict()})
     return {
         "methods": outcome.methods,
         "problems": outcome.problems,

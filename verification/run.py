@@ -20,6 +20,7 @@ WORDS = (  # change no number
     "live.py",
     "page.py",
     "report.py",
+    "comparison.py",
     "rates.py",
     "power.py",
     "effects.py",
@@ -85,10 +86,16 @@ def _in_processes(tasks, cells, jobs, work, timeout) -> Iterator[Event]:
 
 def _work(task: Task, tell: Callable[[str], None]) -> dict:
     result = run_task(task, tell)
-    import jax
+    _DONE.append(task)
+    if len(_DONE) % KEPT == 0:
+        import jax
 
-    jax.clear_caches()  # compiled programs of finished cells are never used again
+        jax.clear_caches()  # compiled programs of finished cells are not used again; what JAX traced of its own is
     return result
+
+
+KEPT = 12  # tasks whose programs a process keeps in memory
+_DONE: list[Task] = []  # by this process
 
 
 def fingerprint(task: Task) -> str:

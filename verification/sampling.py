@@ -16,6 +16,7 @@ from probjax import Target, check_inputs, over_leading_axis
 from probjax.density import target
 from probjax.validation import check_draws
 from verification.checks import importance
+from verification.methods import Method
 from verification.types import Problem, Replications
 
 BATCH = 16  # keys in one call of the compiled program
@@ -43,17 +44,19 @@ class Sampler:
         self.method, self.problem, self.key, self.tell = method, problem, key, tell
         self.seconds_compile = self.seconds_run = 0.0
         self.compiled_here, self.num_keys, self.info, self.num_draws = True, 0, {}, 0
+        self.numbers = method.numbers if isinstance(method, Method) else {}
         tell("compiling")
         start = time.perf_counter()
         check_inputs(problem.model, problem.data)
         try:
-            lowered = jax.jit(self._batch).lower(self._keys(0), problem.model, problem.data)
+            lowered = jax.jit(self._batch).lower(self._keys(0), problem.model, problem.data, self.numbers)
             self._run = lowered.compile()
         except NOT_TRACEABLE:
             self.compiled_here, self._run = False, self._eagerly
         except (Exception, SystemExit) as error:
             raise _explained(error, method, problem.model) from error
         self.seconds_compile = time.perf_counter() - start
+        self.memory = _bytes(self._run) if self.compiled_here else None
 
     def draw(self, num_replications: int) -> Replications:
         """Replications on fresh keys; `num_replications` is rounded up to whole batches."""
@@ -63,7 +66,7 @@ class Sampler:
             start = time.perf_counter()
             try:
                 queries, log_new, log_ratios, info = jax.device_get(
-                    self._run(self._keys(self.num_keys), self.problem.model, self.problem.data)
+                    self._run(self._keys(self.num_keys), self.problem.model, self.problem.data, self.numbers)
                 )
             except (Exception, SystemExit) as error:
                 raise _explained(error, self.method, self.problem.model) from error
@@ -80,8 +83,8 @@ class Sampler:
     def _keys(self, start: int):
         return jax.vmap(lambda i: jax.random.fold_in(self.key, i))(jnp.arange(start, start + BATCH))
 
-    def _one(self, key, model, data):
-        posterior = self.method(key, model, data)
+    def _one(self, key, model, data, numbers):
+        posterior = self.method(key, model, data, **numbers)
         check_draws(model, posterior)
         queries, log_new = self._queries(posterior.draws)
         return queries, log_new, _log_ratios(posterior, model, data), _scalars(posterior.info)
@@ -90,11 +93,11 @@ class Sampler:
         log_new = None if self.problem.log_new is None else jax.vmap(self.problem.log_new)(draws)
         return jax.vmap(self.problem.query)(draws), log_new
 
-    def _batch(self, keys, model, data):
-        return over_leading_axis(lambda key: self._one(key, model, data), keys)
+    def _batch(self, keys, model, data, numbers):
+        return over_leading_axis(lambda key: self._one(key, model, data, numbers), keys)
 
-    def _eagerly(self, keys, model, data) -> Any:
-        rows = [self._one(key, model, data) for key in keys]
+    def _eagerly(self, keys, model, data, numbers) -> Any:
+        rows = [self._one(key, model, data, numbers) for key in keys]
         sizes = sorted({row[0].shape[0] for row in rows})
         if len(sizes) > 1:
             raise ValueError(
@@ -109,6 +112,13 @@ class Sampler:
     def report(self) -> dict[str, float]:
         """What the method said of its runs, averaged: {"converged": 1.0, "num_divergent": 0.3, …}."""
         return {name: float(np.mean(values)) for name, values in self.info.items()}
+
+
+def _bytes(compiled) -> int | None:
+    """What the program holds while it runs; None where the backend does not say."""
+    said = compiled.memory_analysis()
+    parts = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_bytes")
+    return None if said is None else sum(getattr(said, part) for part in parts)
 
 
 def _log_ratios(posterior, model, data):

@@ -27,23 +27,23 @@ def tuned(method: Method, problem: Problem, key: jax.Array) -> tuple[Method, str
         return method, ""
     score = {ELBO: _elbo, HELD_OUT: _held_out}[method.chosen_by](method, problem)
     keys = jax.random.split(key, KEYS)
-    scores = [float(np.mean([score(k, *_parts(extra)) for k in keys])) for extra in method.grid]
+    candidates = [method._replace(settings={**method.settings, **extra}) for extra in method.grid]
+    scores = [float(np.mean([score(k, *_parts(c)) for k in keys])) for c in candidates]
     best = int(np.argmax([-np.inf if np.isnan(s) else s for s in scores]))
     told = ", ".join(f"{name} {value:g}" for name, value in method.grid[best].items())
-    return method._replace(settings={**method.settings, **method.grid[best]}), f"{told}, by {method.chosen_by}"
+    return candidates[best], f"{told}, by {method.chosen_by}"
 
 
-def _parts(extra):
+def _parts(method):
     """Counts shape the program; numbers are its arguments, so that a grid of them is one compilation."""
-    counts = tuple((name, value) for name, value in extra.items() if isinstance(value, int))
-    return counts, {name: value for name, value in extra.items() if not isinstance(value, int)}
+    counts = tuple((name, value) for name, value in method.settings.items() if name not in method.numbers)
+    return counts, method.numbers
 
 
 def _elbo(method, problem):
     @partial(jax.jit, static_argnums=1)
     def run(key, counts, numbers):
-        settings = {**method.settings, **dict(counts), **numbers}
-        return method.run(key, problem.model, problem.data, **settings).info["elbo"]
+        return method.run(key, problem.model, problem.data, **dict(counts), **numbers).info["elbo"]
 
     return run
 
@@ -59,7 +59,7 @@ def _held_out(method, problem):
 
     @partial(jax.jit, static_argnums=1)
     def run(key, counts, numbers):
-        draws = method.run(key, problem.model, fit, **{**method.settings, **dict(counts), **numbers}).draws
+        draws = method.run(key, problem.model, fit, **dict(counts), **numbers).draws
         log_new = jax.vmap(lambda params: jnp.sum(log_likelihood(problem.model, params, new)))(draws)
         return jax.nn.logsumexp(log_new) - jnp.log(len(log_new))
 

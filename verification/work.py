@@ -53,7 +53,14 @@ def failed_task(task: Task, fault: str) -> dict:
     return {"task": task._asdict(), "verdicts": [v._asdict() for v in verdicts], **_NOTHING_RUN}
 
 
-_NOTHING_RUN = {"seconds_compile": 0.0, "seconds_run": 0.0, "report": {}, "num_keys": 0, "num_draws": 0}
+_NOTHING_RUN = {
+    "seconds_compile": 0.0,
+    "seconds_run": 0.0,
+    "report": {},
+    "num_keys": 0,
+    "num_draws": 0,
+    "memory": None,
+}
 
 
 @cache
@@ -107,6 +114,7 @@ def _cell(task: Task, problem, tell) -> dict:
         "report": sampler.report(),
         "num_keys": sampler.num_keys,
         "num_draws": sampler.num_draws,
+        "memory": sampler.memory,
         "compiled": sampler.compiled_here,
         "chosen": chosen,
     }
