@@ -32,6 +32,7 @@ from probjax import (
 )
 from probjax.diagnostics import split_rhat
 from verification.exact.conjugate import linear_posterior
+from verification.methods import METHODS
 
 SMALL = {
     "map_estimate": (map_estimate, {}),
@@ -83,6 +84,19 @@ def test_nothing_recompiles_on_a_second_key_or_a_second_prior_scale(name, compil
     shape = lambda p: jax.tree.map(jnp.shape, p)
     assert shape(first) == shape(second) == shape(third)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(third.draws))
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.usual])
+def test_a_further_method_depends_on_key_model_and_data_by_arrays_alone(name):
+    """What traces on shapes compiles once for them: no value of a key, a prior's scale or the data can recompile it."""
+    x = np.random.default_rng(1).standard_normal((12, 2))
+    data = Data(jnp.asarray(x), jnp.asarray(x @ [1.0, -1.0]))
+    model = Model(*mlp([2, 3, 1]), prior=priors.normal(0.0, 1.0), likelihood=likelihoods.normal(0.5))
+    traced = jax.eval_shape(METHODS[name], jax.random.key(0), model, data)
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    assert {(a.shape[1:], a.dtype) for a in jax.tree.leaves(traced.draws)} >= {
+        (b.shape, b.dtype) for b in jax.tree.leaves(like)
+    }
 
 
 def test_map_is_ridge_regression(regression, exact, weights):
