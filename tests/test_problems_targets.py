@@ -14,9 +14,11 @@ from verification.exact import families as exact_families
 from verification.exact import shapes
 from verification.exact import targets as exact
 from verification.exact.reference import LEVELS
-from verification.problems import families, targets
+from verification.problems import density_families, families, targets
+from verification.problems import shapes as shape_problems
 
-BUILDERS = targets.PROBLEMS | families.PROBLEMS
+CONJUGATE = families.PROBLEMS | density_families.PROBLEMS
+BUILDERS = targets.PROBLEMS | shape_problems.PROBLEMS | CONJUGATE
 NUM = 40_000
 
 
@@ -238,7 +240,7 @@ JOINTS = {  # (data, params) -> log p(data, params), all by SciPy
 }
 
 
-@pytest.mark.parametrize("name", families.PROBLEMS)
+@pytest.mark.parametrize("name", CONJUGATE)
 def test_the_joint_density_on_trial_is_scipys(name):
     params = jax.tree.map(lambda leaf: leaf[:30], exact_params(name))
     np.testing.assert_allclose(log_joint(name, params), JOINTS[name](problem(name).data, params), atol=1e-8)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from verification.problems import (
     conjugate,
+    density_families,
     families,
     glms,
     hierarchies,
@@ -18,6 +19,7 @@ from verification.problems import (
     processes,
     regression,
     series,
+    shapes,
     shrinkage,
     targets,
 )
@@ -26,6 +28,7 @@ from verification.types import Problem
 FAMILIES = (
     conjugate,
     families,
+    density_families,
     regression,
     noise_priors,
     shrinkage,
@@ -35,6 +38,7 @@ FAMILIES = (
     series,
     processes,
     targets,
+    shapes,
     network,
     networks,
     infinite_width,
