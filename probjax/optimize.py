@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,8 @@ def lbfgs(
 
     Returns:
         The minimiser, and info: `grad_norm` (max norm), `objective`, `num_steps`, `converged`. It stops early,
-        without claiming convergence, when a step no longer moves the parameters or the objective is not finite.
+        without claiming convergence, when a step no longer moves the parameters or the objective is not finite; where
+        the line search has led uphill (at a kink it may, far), the lowest point seen is returned.
 
     >>> params, info = lbfgs(lambda w: jnp.sum((w - 3.0) ** 2), jnp.zeros(2))
     >>> jnp.round(params, 4).tolist(), bool(info["converged"])
@@ -37,23 +39,36 @@ def lbfgs(
     optimiser = optax.lbfgs()
 
     def step(carry):
-        w, state, num_steps, _, _, _ = carry
-        value, grad = value_and_grad(w, state=state)
-        updates, state = optimiser.update(grad, state, w, value=value, grad=grad, value_fn=loss)
-        moved = optax.apply_updates(w, updates)
-        value, grad = optax.tree.get(state, "value"), optax.tree.get(state, "grad")
-        stuck = jnp.all(moved == w) | ~jnp.isfinite(value)
-        return moved, state, num_steps + 1, jnp.max(jnp.abs(grad)), value, stuck
+        last, lowest, state, num_steps, _ = carry
+        value, grad = value_and_grad(last.w, state=state)
+        updates, state = optimiser.update(grad, state, last.w, value=value, grad=grad, value_fn=loss)
+        grad_norm = jnp.max(jnp.abs(optax.tree.get(state, "grad")))
+        moved = _Point(optax.apply_updates(last.w, updates), optax.tree.get(state, "value"), grad_norm)
+        stuck = jnp.all(moved.w == last.w) | ~jnp.isfinite(moved.value)
+        return moved, _either(moved.value <= lowest.value, moved, lowest), state, num_steps + 1, stuck
 
     def unfinished(carry):
-        _, _, num_steps, grad_norm, value, stuck = carry
-        return (num_steps < max_steps) & ~stuck & ~_converged(grad_norm, value, tolerance)
+        last, lowest, _, num_steps, stuck = carry  # against the lowest: uphill, gradients are small beside the value
+        return (num_steps < max_steps) & ~stuck & ~_converged(last.grad_norm, lowest.value, tolerance)
 
     infinite = jnp.asarray(jnp.inf, flat.dtype)
-    start = (flat, optimiser.init(flat), 0, infinite, jnp.zeros((), flat.dtype), jnp.asarray(False))
-    w, _, num_steps, grad_norm, value, _ = jax.lax.while_loop(unfinished, step, start)
-    converged = _converged(grad_norm, value, tolerance)
-    return unravel(w), {"grad_norm": grad_norm, "objective": value, "num_steps": num_steps, "converged": converged}
+    begin = _Point(flat, infinite, infinite)
+    carry = (begin, begin, optimiser.init(flat), 0, jnp.asarray(False))
+    last, lowest, _, num_steps, _ = jax.lax.while_loop(unfinished, step, carry)
+    end = _either(_converged(last.grad_norm, lowest.value, tolerance) | ~jnp.isfinite(lowest.value), last, lowest)
+    converged = _converged(end.grad_norm, end.value, tolerance)
+    info = {"grad_norm": end.grad_norm, "objective": end.value, "num_steps": num_steps, "converged": converged}
+    return unravel(end.w), info
+
+
+class _Point(NamedTuple):
+    w: Array
+    value: Array
+    grad_norm: Array
+
+
+def _either(condition, a, b):
+    return jax.tree.map(partial(jnp.where, condition), a, b)
 
 
 def adam(

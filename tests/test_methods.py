@@ -230,6 +230,21 @@ def test_minimisers_report_the_gradient_where_they_end_and_whether_that_is_conve
         assert bool(info["converged"]) is converges, name
 
 
+def test_lbfgs_never_ends_above_its_start_though_kinks_lead_its_line_search_astray():
+    rng = np.random.default_rng(1)  # of 400 starts one is led astray to 10¹²
+    x = rng.uniform(-2, 2, 15)
+    y = np.maximum(x, 0) + 0.2 * rng.standard_normal(15)
+
+    def objective(w):
+        residual = y - w[0] - w[1] * jnp.maximum(w[2] + w[3] * x, 0)
+        return 12.5 * jnp.sum(residual**2) + 0.5 * jnp.sum(w**2)
+
+    starts = jax.random.normal(jax.random.key(1), (400, 4))
+    ends, info = jax.jit(jax.vmap(lambda w: optimize.lbfgs(objective, w)))(starts)
+    np.testing.assert_allclose(info["objective"], jax.vmap(objective)(ends), rtol=1e-12)
+    assert np.all(info["objective"] <= jax.vmap(objective)(starts)) and np.abs(ends).max() < 10
+
+
 def test_lbfgs_does_not_claim_a_minimum_that_is_at_infinity():
     """Separable labels under a flat prior have no maximum likelihood estimate."""
     model = Model(*linear(1), prior=priors.flat(), likelihood=likelihoods.bernoulli())
