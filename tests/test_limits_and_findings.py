@@ -114,11 +114,14 @@ def test_a_query_that_is_not_the_worst_is_guarded_too(tmp_path):
     assert findings.compare(moved, findings.load(path)).expected == "no"
 
 
-def test_nothing_excuses_an_exact_method_or_a_stranger(tmp_path):
+def test_nothing_excuses_a_stranger_nor_an_exact_method_but_where_its_chains_cannot_pass(tmp_path):
     path = tmp_path / "findings.json"
     assert findings.record([verdict(0.3, method="nuts")], path) == 0
     findings.record([verdict(0.3)], path)
     assert findings.compare(verdict(0.3, method="nuts"), findings.load(path)).expected == "no"
+    elsewhere = [verdict(0.3, method=m)._replace(problem="funnel") for m in ("nuts", "my_file:mine")]
+    assert findings.record(elsewhere, path) == 1  # where no chain of NUTS comes through
+    assert findings.compare(elsewhere[0], findings.load(path)).expected == "measured"
     result = {"task": {"stranger": True}, "verdicts": [verdict(0.3)._asdict()]}
     assert findings.compared(result, findings.load(path)) == result
 

@@ -19,6 +19,12 @@ from verification.types import Verdict
 
 FILE = Path(__file__).with_name("findings.json")
 ALPHA = 1e-6
+NOT_CROSSED = {  # what one chain of NUTS at its settings does not go through
+    "mixture_separated": "two modes ten sds apart",
+    "network_relu": "modes of a unit that faces right and of one that faces left",
+    "funnel": "a neck too narrow for any step that suits its mouth",
+    "banana_sharp": "a ridge whose width and curvature ask for different steps",
+}
 
 
 def load(path: Path = FILE) -> dict:
@@ -43,7 +49,7 @@ def record(verdicts: list[Verdict], path: Path = FILE, *, level: str = "full") -
         _name(v): {"level": level, "num_replications": v.num_replications, "errors": _rounded(v.errors)}
         for v in verdicts
         if v.outcome in ("fail", "unresolved") and v.expected != "theorem" and not v.contradicts
-        if _has_findings(v.method)
+        if _has_findings(v.method, v.problem)
     }
     lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in sorted({**kept, **new}.items())]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
@@ -54,9 +60,10 @@ def _pair(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _has_findings(method: str) -> bool:
-    """Only the library's own approximations have any: nothing excuses an exact method or a stranger."""
-    return method in METHODS and not METHODS[method].exact
+def _has_findings(method: str, problem: str) -> bool:
+    """The library's own approximations have some, an exact method only where its chains are known not to reach the
+    whole posterior; nothing excuses a stranger."""
+    return method in METHODS and (not METHODS[method].exact or problem in NOT_CROSSED)
 
 
 def _rounded(errors: dict) -> dict:
@@ -76,7 +83,7 @@ def compare(verdict: Verdict, findings: dict) -> Verdict:
     from its record stays unexpected, and is an error where the recorded fail is gone."""
     recorded = findings.get(_name(verdict))
     judged = verdict.outcome in ("fail", "pass", "unresolved") and verdict.expected != "theorem"
-    if recorded is None or not judged or not _has_findings(verdict.method):
+    if recorded is None or not judged or not _has_findings(verdict.method, verdict.problem):
         return verdict
     if bool(recorded["errors"]) != bool(verdict.errors):
         departed = "departs from the recorded finding: finite draws there and not here, or the other way round"
