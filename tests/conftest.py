@@ -15,6 +15,9 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 
 from probjax import Data, Model, likelihoods, linear, priors  # noqa: E402
+from verification.compiling import compiler_flags  # noqa: E402
+
+os.environ.setdefault("XLA_FLAGS", compiler_flags())  # as the harness compiles; read when the first program is
 
 POSTERIORDB = Path(os.environ.get("POSTERIORDB", Path(__file__).resolve().parents[2] / "shared" / "posteriordb"))
 

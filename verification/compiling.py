@@ -13,15 +13,18 @@ FLAGS_KNOWN_TO = "0.10."
 MAX_BYTES = 1 << 30  # of compiled programs; the longest unused are dropped
 
 
+def compiler_flags() -> str:
+    """For $XLA_FLAGS; none where XLA is another one than the one they were seen to work with."""
+    return FLAGS if metadata.version("jaxlib").startswith(FLAGS_KNOWN_TO) else ""
+
+
 def environment() -> dict[str, str]:
     """Environment variables for a process that compiles; what the user has set goes before them."""
-    variables = {
+    return {
         "JAX_COMPILATION_CACHE_DIR": str(folder() / "programs"),
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(MAX_BYTES),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "PYTHONHASHSEED": "0",  # NumPyro goes through sets of names: their order is the program's
+        "XLA_FLAGS": compiler_flags(),
     }
-    if metadata.version("jaxlib").startswith(FLAGS_KNOWN_TO):
-        variables["XLA_FLAGS"] = FLAGS
-    return variables

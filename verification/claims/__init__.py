@@ -1,14 +1,18 @@
 """The ledger: statements that are made of losses, priors, evidence and information, each executed."""
 
 from verification.claims import (
+    approximations,
     classes,
     counts,
+    dropout,
+    ensembles,
     evidence,
     information,
     optimisers,
     penalties,
     real_line,
     robustness,
+    two_parts,
     uncertainty,
 )
 from verification.claims.types import FALSE, HOLDS, HOLDS_IF, Claim
@@ -212,6 +216,75 @@ LEDGER = (
         "With M in the denominator; with entropies the second part is the mutual information.",
         HOLDS,
         uncertainty.total_variance,
+    ),
+    Claim(
+        "D3",
+        "The epistemic part of an ensemble or of dropout is epistemic.",
+        "It is the spread of what is drawn anew: of starts (0 where there is one mode), of anchors alone (xᵀΣΣx/τ² for "
+        "xᵀΣx), of masks (it does not fall with n). With anchors and noise drawn anew it is the posterior's where f is "
+        "linear and the noise Gaussian.",
+        FALSE,
+        two_parts.spread_of_members,
+    ),
+    Claim(
+        "D4",
+        "Bootstrap ensembles widen in a data gap.",
+        "Where f in the gap hangs on the weights that the rows determine, and then by the posterior's factor. With "
+        "features of its own there the bootstrap narrows where the posterior is widest.",
+        HOLDS_IF,
+        ensembles.bootstrap_in_a_gap,
+    ),
+    Claim(
+        "D5",
+        "MC dropout approximates the Bayesian posterior.",
+        "Its variance is rate/(1 − rate) Σ w²x², a multiple of what the masked units say: it does not shrink with data "
+        "(sd 0.92 where the posterior's is 0.001), is 0 where they are 0, and vanishes in wide networks. Only a rate "
+        "that falls as 1/n follows the posterior, at one x.",
+        FALSE,
+        dropout.approximates_the_posterior,
+    ),
+    Claim(
+        "D6",
+        "MC dropout's uncertainty grows outside the data.",
+        "With ReLUs, as the distance; of tanh units it stays constant, and what counts is the distance from where the "
+        "units are 0, not from the data. Beside a sine its 2-sd intervals hold few of the values; so do those of an "
+        "exact posterior whose prior knows no sines.",
+        HOLDS_IF,
+        dropout.grows_outside_the_data,
+    ),
+    Claim(
+        "D7",
+        "Deep ensembles approximate the posterior predictive.",
+        "In models linear in their weights: with anchors and noise drawn anew, or without noise and penalty from "
+        "starts that are the prior's. Starts alone give copies of one mode; on networks neither is the posterior.",
+        HOLDS_IF,
+        ensembles.members_as_draws,
+    ),
+    Claim(
+        "D8",
+        "Heteroscedastic heads give aleatoric and epistemic uncertainty.",
+        "The mixture's variance is their sum, and σ(x) is the noise's with many rows; the spread of μ over heads is "
+        "not the posterior's, not even the part that their σ² lacks. Where f is hard, its errors pass for noise; "
+        "β-NLL makes that less.",
+        FALSE,
+        two_parts.heads,
+    ),
+    Claim(
+        "D9",
+        "Temperature and MC dropout need no retraining, ensembles do; the cost is T× or M×.",
+        "If the network was trained under masks: on another they cost near a nat a row. M members cost M fits; T "
+        "masks far less than T passes, for what lies before the first mask is computed once.",
+        HOLDS_IF,
+        approximations.what_it_costs,
+    ),
+    Claim(
+        "D10",
+        "Laplace, mean-field, full-rank, flows, SWAG, SGLD and last layers approximate the posterior.",
+        "On a Gaussian Laplace, full-rank, flows and a last layer that is all there is have it; mean-field has 1/Λᵢᵢ, "
+        "SGLD Λ⁻¹(I − εΛ/4)⁻¹, SWAG ½ diag(S) + ½ S of SGD. On one tanh unit Laplace misses sds by a fifth, the last "
+        "layer by half.",
+        HOLDS_IF,
+        approximations.of_the_posterior,
     ),
     Claim(
         "D11",
