@@ -30,6 +30,7 @@ from probjax.inference import (
     last_layer_gaussian,
     low_rank,
     map_estimate,
+    masked,
     mean_field,
     multi_swag,
     neural_linear,
@@ -49,7 +50,14 @@ from probjax.linearised import linearised, predict_linearised, probit
 from probjax.networks import bernoulli_mask, gaussian_mask, linear, mlp
 from probjax.numpyro_adapter import target_from_numpyro
 from probjax.pareto import pareto_smoothed
-from probjax.predictive import joint_log_predictive, log_predictive, predict, predictive_mean, predictive_sd
+from probjax.predictive import (
+    joint_log_predictive,
+    log_predictive,
+    predict,
+    predictive_mean,
+    predictive_moments,
+    predictive_sd,
+)
 from probjax.types import Data, Likelihood, Model, Network, NotApplicable, Posterior, Prior, Target, as_model
 from probjax.validation import check_inputs
 
@@ -108,6 +116,7 @@ __all__ = [
     "losses",
     "low_rank",
     "map_estimate",
+    "masked",
     "mean_field",
     "mlp",
     "multi_swag",
@@ -123,6 +132,7 @@ __all__ = [
     "predict",
     "predict_linearised",
     "predictive_mean",
+    "predictive_moments",
     "predictive_sd",
     "priors",
     "probit",

@@ -3,7 +3,7 @@
 from probjax.inference.anchored import anchored
 from probjax.inference.at_mode import trained
 from probjax.inference.bootstrap import bayesian_weights, bootstrap, pairs_weights
-from probjax.inference.dropout import dropout
+from probjax.inference.dropout import dropout, masked
 from probjax.inference.ensemble import ensemble
 from probjax.inference.glm import glm, glm_path
 from probjax.inference.importance import importance_corrected
@@ -47,6 +47,7 @@ __all__ = [
     "last_layer_gaussian",
     "low_rank",
     "map_estimate",
+    "masked",
     "mean_field",
     "multi_swag",
     "neural_linear",

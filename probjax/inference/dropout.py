@@ -11,7 +11,7 @@ from jax import Array
 from probjax.density import log_prior
 from probjax.networks import Noise, bernoulli_mask
 from probjax.optimize import stochastic_adam
-from probjax.types import Data, Model, NotApplicable, Posterior, as_model, function
+from probjax.types import Data, Model, NotApplicable, Params, Posterior, as_model, function
 from probjax.validation import check_inputs, check_log_prob, network_output, require_counts, require_positive
 
 
@@ -67,10 +67,7 @@ def dropout(
     if model.drop is None:
         raise NotApplicable("needs a network with units to drop (model.drop is None)")
     check_inputs(model, data)
-    if rate is not None and not isinstance(rate, jax.core.Tracer) and not 0 < rate < 1:
-        raise ValueError(
-            f"rate is {rate} but must lie in (0, 1); at 0 nothing is dropped and the method is map_estimate"
-        )
+    _check_rate(rate)
     require_counts("dropout", num_draws=(num_draws, 1), num_steps=(num_steps, 1), num_masks=(num_masks, 1))
     require_positive("dropout", "learning_rate", learning_rate, "0.02 is the default")
     init_key, fit_key, draw_key = jax.random.split(key, 3)
@@ -87,6 +84,41 @@ def dropout(
     )
     draws = jax.vmap(lambda k: drop(k, params))(jax.random.split(draw_key, num_draws))
     return Posterior(draws, info)
+
+
+def masked(model: Model, params: Params, *, rate: float | None = None, mask: Callable = bernoulli_mask) -> Callable:
+    """key -> mask ∘ params: the draws of `dropout` for parameters that are already trained, one at a time.
+
+    `predictive.predictive_moments` takes it, and keeps none of them.
+
+    Args:
+        model: with a network that has a `drop`.
+        params: as model.init makes them.
+        rate, mask: as in `dropout`.
+
+    Raises:
+        NotApplicable: the network has no `drop`.
+
+    >>> from probjax import likelihoods, linear, priors
+    >>> model = Model(*linear(2), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
+    >>> draw = masked(model, {"weight": jnp.ones(2), "bias": jnp.zeros(())}, rate=0.5)
+    >>> set(draw(jax.random.key(0))["weight"].tolist()) <= {0.0, 2.0}
+    True
+    """
+    model = as_model(model)
+    if model.drop is None:
+        raise NotApplicable("needs a network with units to drop (model.drop is None)")
+    _check_rate(rate)
+    drop = _drop(model, rate, mask)
+    return lambda key: drop(key, params)
+
+
+def _check_rate(rate):
+    """A rate that is given and visible lies in (0, 1)."""
+    if rate is not None and not isinstance(rate, jax.core.Tracer) and not 0 < rate < 1:
+        raise ValueError(
+            f"rate is {rate} but must lie in (0, 1); at 0 nothing is dropped and the method is map_estimate"
+        )
 
 
 def _drop(model, rate, mask):
