@@ -55,7 +55,6 @@ CORE = (
     "network_one_unit",
     "gamma_poisson",
     "dirichlet_categorical",
-    "diabetes",
     "diabetes_noise",
     "breast_cancer_pc",
     "poisson_exposure",
