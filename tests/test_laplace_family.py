@@ -180,6 +180,17 @@ def test_primal_and_dual_are_the_dense_matrix(name, network):
     assert effective == pytest.approx(len(prior) - np.trace(prior[:, None] * np.linalg.inv(precision)), abs=1e-8)
 
 
+def test_the_dual_is_right_where_prior_scales_differ_within_a_row_of_a_layer():
+    data, params = Data(X, LABELS), NETWORK.init(jax.random.key(5))
+    scales = jax.tree.map(
+        lambda leaf: 0.5 + jnp.abs(jnp.sin(jnp.arange(1.0, leaf.size + 1))).reshape(leaf.shape), params
+    )
+    model = CLASSES._replace(prior=priors.normal(0.0, scales))
+    forms = jax.jit(lambda params: [ggn_gaussian(model, data, params, dual=d)[0].log_det() for d in (False, True)])
+    primal, dual = forms(params)
+    assert float(dual) == pytest.approx(float(primal), abs=1e-8)
+
+
 @pytest.mark.parametrize("name", ["diagonal", "generic"])
 def test_the_diagonal_is_that_of_the_matrix(name, network):
     _, _, _, ggn, prior, functions, *_ = network

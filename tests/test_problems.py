@@ -14,7 +14,6 @@ from verification.problems import CORE, QUICK
 from verification.problems.network import one_unit_data
 from verification.work import build_problem
 
-
 SOLVED = (*CORE, "diabetes")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
@@ -87,7 +88,8 @@ def gauss_newton(
     if dual:
         block = max(1, curvature.BUDGET // (outputs * flat.size))
         A = jax.lax.map(lambda this: row(*this), rows, batch_size=block).reshape(-1, flat.size)
-        return Dual(flat, scale, A, jnp.linalg.cholesky(A @ A.T + jnp.eye(len(A), dtype=A.dtype))), num_clipped
+        kernel = _kernel(model, params, rows, scale, A) + jnp.eye(len(A), dtype=A.dtype)
+        return Dual(flat, scale, A, jnp.linalg.cholesky(kernel)), num_clipped
 
     def block_sum(rows, present):
         A = (jax.vmap(row)(*rows) * present[:, None, None]).reshape(-1, flat.size)
@@ -108,6 +110,28 @@ def _row(model, params, x, root):
         return curvature.jacobian_row(model, params, x, root)
     outer = [slope[:, None, :] * a[:, None] for a, slope in curvature.layer_row(model, params, x, root)]
     return jnp.concatenate([part.reshape(root.shape[1], -1) for part in outer], axis=1)
+
+
+def _kernel(model, params, rows, scale, A):
+    """AAᵀ [N·K, N·K]. Where the layers are known and no prior scale differs within a row of one, layer by layer:
+    Σ (aaᵀ)ₙₘ (δδᵀ)ₙₖ,ₘⱼ, products of the layer's widths and not of their product."""
+    if not curvature.knows_layers(model):
+        return A @ A.T
+    layers = jax.vmap(lambda x, root: curvature.layer_row(model, params, x, root))(*rows)
+    ends = np.cumsum([a.shape[1] * slope.shape[2] for a, slope in layers])
+    parts = [part.reshape(a.shape[1], -1) for part, (a, _) in zip(jnp.split(scale, ends[:-1]), layers)]
+
+    def by_layer():
+        kernel = jnp.zeros((len(A), len(A)), A.dtype)
+        for part, (a, slope) in zip(parts, layers):
+            inputs, slopes = a * part[:, 0], slope.reshape(len(A), -1)
+            outputs = slope.shape[1]
+            gram = jnp.repeat(jnp.repeat(inputs @ inputs.T, outputs, axis=0), outputs, axis=1)
+            kernel += gram * (slopes @ slopes.T)
+        return kernel
+
+    same = jnp.all(jnp.stack([jnp.all(part == part[:, :1]) for part in parts]))
+    return jax.lax.cond(same, by_layer, lambda: A @ A.T)
 
 
 def _require_room(size, num_rows, dual):
