@@ -40,7 +40,7 @@ from probjax.inference.dropout import masked
 from probjax.predictive import predictive_moments
 
 NUM_CORES, REPEATS, PAUSE = 2, 5, 0.3
-ENSEMBLE = {"members": 20, "hidden": 64, "rows": 100, "steps": 300, "batch": 10, "rate": 0.01}
+ENSEMBLE = {"members": 20, "hidden": 64, "rows": 100, "steps": 300, "batch": 1, "rate": 0.01}
 DROPOUT = {"draws": 1000, "hidden": 64, "rows": 200, "rate": 0.1, "batch": 5}
 SAMPLER = {"chains": 4, "warmup": 1000, "draws": 1000, "rows": 1000, "columns": 20}
 LAPLACE = {"inputs": 10, "hidden": 64, "classes": 3, "rows": 1000, "draws": 100}  # 5059 parameters

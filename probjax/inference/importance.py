@@ -56,10 +56,11 @@ def importance_corrected(
         NotApplicable: the method reports no `log_q`, or takes no num_draws.
         ValueError: fewer than 25 proposals.
 
+    >>> from functools import partial
     >>> from probjax import likelihoods, linear, priors
     >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
     >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
-    >>> posterior = importance_corrected(jax.random.key(0), model, data, num_draws=5)
+    >>> posterior = jax.jit(partial(importance_corrected, num_draws=5))(jax.random.key(0), model, data)
     >>> posterior.draws["weight"].shape, round(float(posterior.info["ess"]))  # Laplace is exact here
     ((5, 1), 4000)
     """

@@ -40,10 +40,12 @@ def laplace_kron(key: Array, model: Model, data: Data, *, num_draws: int = 1000,
 
     A prior scale that differs between the outputs of one layer is averaged over them, in its precision.
 
+    >>> from functools import partial
     >>> from probjax import likelihoods, mlp, priors
     >>> model = Model(*mlp([1, 5, 3]), prior=priors.normal(), likelihood=likelihoods.categorical())
     >>> data = Data(jnp.linspace(-1, 1, 6)[:, None], jnp.array([0, 0, 1, 1, 2, 2]))
-    >>> laplace_kron(jax.random.key(0), model, data, num_draws=7).draws[0]["weight"].shape
+    >>> run = jax.jit(partial(laplace_kron, num_draws=7))
+    >>> run(jax.random.key(0), model, data).draws[0]["weight"].shape
     (7, 1, 5)
     """
     model = as_model(model)

@@ -50,10 +50,12 @@ def laplace_last_layer(
         NotApplicable: the model is a Target, or its likelihood has a kink.
         ValueError: params is a dict and `layer` is not one of its names.
 
+    >>> from functools import partial
     >>> from probjax import likelihoods, mlp, priors
     >>> model = Model(*mlp([1, 5, 1]), prior=priors.normal(), likelihood=likelihoods.normal(0.1))
     >>> data = Data(jnp.linspace(-1, 1, 6)[:, None], jnp.linspace(-1, 1, 6))
-    >>> draws = laplace_last_layer(jax.random.key(0), model, data, num_draws=7).draws
+    >>> run = jax.jit(partial(laplace_last_layer, num_draws=7))
+    >>> draws = run(jax.random.key(0), model, data).draws
     >>> jnp.ptp(draws[0]["weight"], axis=0).max() == 0, draws[1]["weight"].shape
     (Array(True, dtype=bool), (7, 5, 1))
     """

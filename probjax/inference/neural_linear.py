@@ -52,10 +52,12 @@ def neural_linear(
         NotApplicable: the noise is not normal of one known scale, or the prior not normal in every part.
         ValueError: params is a dict and `layer` is not one of its names.
 
+    >>> from functools import partial
     >>> from probjax import mlp, priors
     >>> model = Model(*mlp([1, 5, 1]), prior=priors.normal(), likelihood=likelihoods.normal(0.1))
     >>> data = Data(jnp.linspace(-1, 1, 6)[:, None], jnp.linspace(-1, 1, 6))
-    >>> neural_linear(jax.random.key(0), model, data, num_draws=7).draws[1]["weight"].shape
+    >>> run = jax.jit(partial(neural_linear, num_draws=7))
+    >>> run(jax.random.key(0), model, data).draws[1]["weight"].shape
     (7, 5, 1)
     """
     model = as_model(model)

@@ -43,12 +43,14 @@ def iaf(
         NotApplicable: one parameter: nothing comes before it, and the map would be an affine one (use mean_field).
         ValueError: the networks would have more than MAX_WEIGHTS weights (use low_rank).
 
+    >>> from functools import partial
     >>> import jax
     >>> import jax.numpy as jnp
     >>> from probjax import likelihoods, linear, priors
     >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
     >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
-    >>> iaf(jax.random.key(0), model, data, num_flows=1, num_steps=16, num_draws=5).draws["weight"].shape
+    >>> run = jax.jit(partial(iaf, num_flows=1, num_steps=16, num_draws=5))
+    >>> run(jax.random.key(0), model, data).draws["weight"].shape
     (5, 1)
     """
     require_counts("iaf", num_flows=(num_flows, 1))
@@ -90,12 +92,14 @@ def bnaf(
         NotApplicable: one parameter (NumPyro's guide wants two).
         ValueError: the networks would have more than MAX_WEIGHTS weights (use low_rank).
 
+    >>> from functools import partial
     >>> import jax
     >>> import jax.numpy as jnp
     >>> from probjax import likelihoods, linear, priors
     >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
     >>> data = Data(jnp.ones((4, 1)), jnp.ones(4))
-    >>> bnaf(jax.random.key(0), model, data, num_steps=16, num_draws=5).draws["weight"].shape
+    >>> run = jax.jit(partial(bnaf, num_steps=16, num_draws=5))
+    >>> run(jax.random.key(0), model, data).draws["weight"].shape
     (5, 1)
     """
     require_counts("bnaf", num_flows=(num_flows, 1))

@@ -106,10 +106,12 @@ def low_rank(
     Returns:
         As `mean_field`.
 
+    >>> from functools import partial
     >>> from probjax import likelihoods, linear, priors
     >>> model = Model(*linear(3), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
     >>> data = Data(jnp.ones((4, 3)), jnp.ones(4))
-    >>> low_rank(jax.random.key(0), model, data, rank=1, num_steps=16, num_draws=5).draws["weight"].shape
+    >>> run = jax.jit(partial(low_rank, rank=1, num_steps=16, num_draws=5))
+    >>> run(jax.random.key(0), model, data).draws["weight"].shape
     (5, 3)
     """
     require_counts("low_rank", rank=(rank, 1))
