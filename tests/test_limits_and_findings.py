@@ -161,3 +161,26 @@ def test_a_recording_at_the_default_budget_adds_to_that_of_the_full_one_and_neve
     assert recorded["p/laplace/mean"]["errors"]["a"][0] == 0.3 and recorded["p/swag/mean"]["level"] == "default"
     findings.record([verdict(0.5, method="swag")], path)
     assert findings.load(path)["p/swag/mean"]["level"] == "full"
+
+
+def test_no_number_and_other_queries_depart_from_any_record(tmp_path):
+    path = tmp_path / "findings.json"
+    findings.record([verdict(0.3)], path)
+    recorded = findings.load(path)
+    for errors in (
+        {"a": (float("nan"),) * 2, "b": (0.0, 0.001)},
+        {"a": (-float("inf"), float("nan")), "b": (0.0, 0.001)},
+    ):
+        assert findings.compare(verdict(0.3)._replace(errors=errors), recorded).expected == "no"
+    another = {"a": (0.3, 0.001), "b": (0.0, 0.001), "c": (0.9, 0.001)}
+    found = findings.compare(verdict(0.3)._replace(errors=another), recorded)
+    assert found.expected == "no" and "queries" in found.reason
+
+
+def test_open_cells_of_an_exact_method_are_counted_by_themselves():
+    from verification.report import Outcome, complaints
+
+    cells = [verdict(0.0, "pass")] * 200 + [verdict(0.0, "unresolved", method="nuts")] * 2
+    outcome = Outcome(["laplace", "nuts"], ["p"], cells, {}, {}, [], {}, 0, 0.02, 1.0, 0, "default")
+    assert complaints(outcome) == ["2 of 2 applicable cells of exact methods are unresolved, not as recorded"]
+    assert complaints(outcome._replace(verdicts=cells[:200])) == []

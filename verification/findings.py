@@ -95,11 +95,14 @@ def compare(verdict: Verdict, findings: dict) -> Verdict:
 
 
 def _departure(verdict: Verdict, recorded: dict) -> str | None:
-    for query in verdict.errors.keys() & recorded["errors"].keys():
+    if verdict.errors.keys() != recorded["errors"].keys():
+        return "departs from the recorded finding: its queries are other ones than those of this run"
+    for query in verdict.errors:
         (now, now_se), (then, then_se) = verdict.errors[query], recorded["errors"][query]
         margin = _margin(now_se, verdict.num_replications) + _margin(then_se, recorded["num_replications"])
         margin += 0.1 * verdict.tolerance
-        if np.abs(now - then) > margin:
+        same = now == then or np.abs(now - then) <= margin  # NaN is neither; two infinities are the same
+        if not same:
             size = f"{query} {now:+.3g} now, {then:+.3g} recorded, margins {margin:.2g}"
             return f"departs from the recorded finding: {size}"
     return None

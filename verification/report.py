@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from verification.methods import METHODS
 from verification.types import Verdict
 
 RATES = Path(__file__).with_name("control_rates.json")
@@ -72,15 +73,18 @@ def told_controls(outcome: Outcome) -> str:
 def complaints(outcome: Outcome) -> list[str]:
     """Why the exit status is 1, in sentences; empty when it is 0."""
     kinds, controls, found = counts(outcome), control_counts(outcome), []
-    applicable = sum(kinds.values()) - kinds["not_applicable"]
     if kinds["fail"]:
         found.append(f"{kinds['fail']} cells fail that no theorem and no recorded finding accounts for")
     if kinds["error"]:
         found.append(f"{kinds['error']} cells ended in an error")
-    open_ = sum(v.outcome == "unresolved" and v.expected == "no" for v in outcome.verdicts)
+    open_, applicable = _open(outcome.verdicts)
     if open_ > outcome.max_unresolved * applicable:
         allowed = f"at most {outcome.max_unresolved:.0%} may be" if outcome.max_unresolved else "none may be here"
         found.append(f"{open_} of {applicable} applicable cells are unresolved, not as recorded; {allowed}")
+    exact = [v for v in outcome.verdicts if v.method in METHODS and METHODS[v.method].exact]
+    open_, applicable = _open(exact)
+    if open_ > outcome.max_unresolved * applicable:  # those of others do not make room for them
+        found.append(f"{open_} of {applicable} applicable cells of exact methods are unresolved, not as recorded")
     if controls["caught"] < controls["total"]:
         found.append(
             f"{controls['total'] - controls['caught']} of {controls['total']} damaged controls slipped through"
@@ -90,6 +94,12 @@ def complaints(outcome: Outcome) -> list[str]:
     if outcome.unfinished:
         found.append(f"{outcome.unfinished} tasks were not finished; the same command resumes them")
     return found
+
+
+def _open(verdicts: list[Verdict]) -> tuple[int, int]:
+    """How many are unresolved other than as recorded, and how many apply."""
+    open_ = sum(v.outcome == "unresolved" and v.expected == "no" for v in verdicts)
+    return open_, sum(v.outcome != "not_applicable" for v in verdicts)
 
 
 LEGEND = (

@@ -238,8 +238,8 @@ LEDGER = (
         "D5",
         "MC dropout approximates the Bayesian posterior.",
         "Its variance is rate/(1 − rate) Σ w²x², a multiple of what the masked units say: it does not shrink with data "
-        "(sd 0.92 where the posterior's is 0.001), is 0 where they are 0, and vanishes in wide networks. Only a rate "
-        "that falls as 1/n follows the posterior, at one x.",
+        "(sd 0.92 where the posterior's is 0.001), is 0 where they are 0, and vanishes in wide networks. To have the "
+        "posterior's at a million rows the rate must be 1/(n · slope²).",
         FALSE,
         dropout.approximates_the_posterior,
     ),

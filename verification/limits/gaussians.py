@@ -45,7 +45,7 @@ def point_mass(problem) -> Reference:
     """All draws at the mode; where the posterior is Gaussian, the mode, and so every number, is known."""
     exact = problem.reference
     if problem.linear is None:
-        known = exact._replace(mean=None, log_predictive=None, certificate=None)
+        known = exact._replace(mean=None, log_predictive=None, certificate=None, classes=())
     else:
         mean, precision = problem.linear.posterior
         known = problem.linear.answers(mean, np.zeros_like(precision))
