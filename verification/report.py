@@ -76,9 +76,7 @@ def complaints(outcome: Outcome) -> list[str]:
     if kinds["fail"]:
         found.append(f"{kinds['fail']} cells fail that no theorem and no recorded finding accounts for")
     if kinds["error"]:
-        found.append(
-            f"{kinds['error']} cells are errors: the method raised, or departs from the theorem or record of its failure"
-        )
+        found.append(f"{kinds['error']} cells are errors: a method raised, or departs from a theorem or record")
     open_, applicable = _open(outcome.verdicts)
     if open_ > outcome.max_unresolved * applicable:
         allowed = f"at most {outcome.max_unresolved:.0%} may be" if outcome.max_unresolved else "none may be here"
