@@ -30,14 +30,14 @@ from probjax import (
     likelihoods,
     linear,
     location_and_scale,
+    masked,
     mlp,
     nuts,
     optimize,
+    predictive_moments,
     priors,
     trained,
 )
-from probjax.inference.dropout import masked
-from probjax.predictive import predictive_moments
 
 NUM_CORES, REPEATS, PAUSE = 2, 5, 0.3
 ENSEMBLE = {"members": 20, "hidden": 64, "rows": 100, "steps": 300, "batch": 1, "rate": 0.01}

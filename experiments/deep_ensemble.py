@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import output
+from experiments.sine import EDGE, GRID, INSIDE, NOISE, NUM_ROWS, ROWS, data_sets, infinite
 from probjax import (
     Data,
     Model,
@@ -36,17 +37,12 @@ from probjax import (
     predict,
     priors,
 )
-from verification.exact.infinite_width import InfiniteNetwork, process_posterior
 
 SEED = 0
-NUM_SEEDS, NUM_ROWS, NOISE = 6, 100, 0.1
+NUM_SEEDS = 6
 NUM_MEMBERS, WIDTH = 5, 64
 STEPS = (300, 1500)  # of Adam
 LEARNING_RATE = 0.01
-EDGE, FAR = 3.0, 5.0  # the rows end at EDGE, the questions at FAR
-ROWS, GRID = np.linspace(-EDGE, EDGE, NUM_ROWS), np.linspace(-FAR, FAR, 201)
-INSIDE = np.abs(GRID) <= EDGE
-WEIGHT_SD, BIAS_SDS = 2**0.5, (0.3, 1.0, 3.0, 6.0, 12.0)  # of the infinite network; biases by the evidence
 EXACT = "infinite width"
 # mean and sd over six seeds of a listing in torch
 LISTED = {
@@ -63,13 +59,6 @@ class Prediction(NamedTuple):
     mean: np.ndarray
     epistemic: np.ndarray
     aleatoric: np.ndarray
-
-
-def data_sets(key: jax.Array) -> Data:
-    """x [R, N, 1], y [R, N]."""
-    noise = NOISE * jax.random.normal(key, (NUM_SEEDS, NUM_ROWS))
-    x = jnp.broadcast_to(jnp.asarray(ROWS, noise.dtype)[:, None], (NUM_SEEDS, NUM_ROWS, 1))
-    return Data(x, jnp.sin(x[..., 0]) + noise)
 
 
 def uniform_start(init: Callable, key: jax.Array) -> tuple:
@@ -93,27 +82,16 @@ def members(key: jax.Array, data: Data, num_steps: int) -> Prediction:
     return Prediction(jnp.mean(loc, 0), jnp.std(loc, 0), jnp.sqrt(jnp.mean(scale**2, 0)))
 
 
-def infinite(data: Data) -> Prediction:
-    """The exact posterior of f with the kernel of two infinitely wide ReLU layers, the noise known, and the scale of
-    biases of the largest evidence."""
-    found = []
-    for y in np.asarray(data.y, float):
-        net = InfiniteNetwork(ROWS[:, None], y, NOISE**2, WEIGHT_SD, 1.0, 2, "relu")
-        tried = [process_posterior(net._replace(bias_sd=scale), GRID[:, None]) for scale in BIAS_SDS]
-        mean, covariance, _ = max(tried, key=lambda one: one[2])
-        found.append((mean, np.sqrt(np.diag(covariance)), np.full(len(GRID), NOISE)))
-    return Prediction(*map(np.stack, zip(*found)))
-
-
 def measured(seed: int) -> dict[str, Prediction]:
     """Every number of steps on every data set, from the same starts; and the exact answer."""
     data_key, fit_key = jax.random.split(jax.random.key(seed))
-    data, keys = data_sets(data_key), jax.random.split(fit_key, NUM_SEEDS)
+    data, keys = data_sets(data_key, NUM_SEEDS), jax.random.split(fit_key, NUM_SEEDS)
     found = {}
     for num_steps in STEPS:
         run = jax.jit(partial(over_leading_axis, partial(members, num_steps=num_steps)))
         found[f"{num_steps} steps"] = Prediction(*map(np.asarray, run(keys, data)))
-    return {**found, EXACT: infinite(data)}
+    mean, sd = infinite(data)
+    return {**found, EXACT: Prediction(mean, sd, np.full_like(sd, NOISE))}
 
 
 def figures(prediction: Prediction) -> dict[str, np.ndarray]:
@@ -178,7 +156,7 @@ def main(out: Path = Path("figures"), seed: int = SEED) -> Path:
     found = measured(seed)
     print_table(found)
     path = out / "deep_ensemble.png"
-    save_figure(found, data_sets(jax.random.split(jax.random.key(seed))[0]), path)
+    save_figure(found, data_sets(jax.random.split(jax.random.key(seed))[0], NUM_SEEDS), path)
     return path
 
 

@@ -29,12 +29,14 @@ CASES = ("dense", "convolutional")
 
 
 class Case(NamedTuple):
-    """`test`: x [N, …] and labels [N]; `mode`: trained parameters."""
+    """`test`: x [N, …] and labels [N]; `mode`: trained parameters; `last`: the last layer's name, None where it is
+    known to be that."""
 
     model: Model
     data: Data
     test: tuple[np.ndarray, np.ndarray]
     mode: object
+    last: str | None
 
 
 class Result(NamedTuple):
@@ -82,7 +84,8 @@ def trained_case(name: str, key) -> Case:
     model = Model(*network(name, data.x), prior=pj.priors.normal(0.0, 0.3), likelihood=pj.likelihoods.categorical())
     fit = partial(pj.optimize.adam, num_steps=600, learning_rate=3e-3)
     posterior = jax.jit(lambda key: pj.map_estimate(key, model, data, fit=fit))(key)
-    return Case(model, data, test, jax.tree.map(lambda leaf: leaf[0], posterior.draws))
+    mode = jax.tree.map(lambda leaf: leaf[0], posterior.draws)
+    return Case(model, data, test, mode, None if name == "dense" else "Dense_0")
 
 
 def methods(case: Case) -> dict[str, Callable]:
@@ -100,7 +103,7 @@ def methods(case: Case) -> dict[str, Callable]:
         "laplace_ggn (64 rows)": lambda key, model, data: pj.laplace_ggn(key, model, few, **draws, **at),
         "laplace_diagonal": partial(pj.laplace_diagonal, **draws, **at),
         "laplace_kron": partial(pj.laplace_kron, **draws, **at),
-        "laplace_last_layer": partial(pj.laplace_last_layer, **draws, **at),
+        "laplace_last_layer": partial(pj.laplace_last_layer, **draws, **at, layer=case.last),
         "importance_corrected": partial(pj.importance_corrected, num_draws=25, **at),
         "mean_field": partial(pj.mean_field, **guide),
         "low_rank": partial(pj.low_rank, **guide),

@@ -21,18 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import output
+from experiments.sine import EDGE, GRID, INSIDE, NOISE, NUM_ROWS, ROWS, data_sets, infinite
 from probjax import Data, Model, dropout, likelihoods, mlp, over_leading_axis, predict, priors
-from verification.exact.infinite_width import InfiniteNetwork, process_posterior
 
 SEED = 0
-NUM_SEEDS, NUM_ROWS, NOISE = 10, 100, 0.1
-EDGE, FAR = 3.0, 5.0  # the rows end at EDGE, the questions at FAR
+NUM_SEEDS = 10
 RATES = (0.01, 0.1, 0.3)
 WIDTH, NUM_DRAWS = 64, 200
 NUM_STEPS, LEARNING_RATE = 1000, 0.01
-WEIGHT_SD, BIAS_SDS = 2**0.5, (0.3, 1.0, 3.0, 6.0, 12.0)  # of the infinite network: He's scale, biases by the evidence
-ROWS, GRID = np.linspace(-EDGE, EDGE, NUM_ROWS), np.linspace(-FAR, FAR, 201)
-INSIDE = np.abs(GRID) <= EDGE
 EXACT = "posterior, infinite width"
 # mean and sd over ten seeds of a listing in torch
 LISTED = {
@@ -52,13 +48,6 @@ class Prediction(NamedTuple):
     sd: np.ndarray
 
 
-def data_sets(key: jax.Array) -> Data:
-    """x [R, N, 1], y [R, N]."""
-    noise = NOISE * jax.random.normal(key, (NUM_SEEDS, NUM_ROWS))
-    x = jnp.broadcast_to(jnp.asarray(ROWS, noise.dtype)[:, None], (NUM_SEEDS, NUM_ROWS, 1))
-    return Data(x, jnp.sin(x[..., 0]) + noise)
-
-
 def masked(key: jax.Array, data: Data, rate: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and sd of f over masks. Squared error is the normal's log density, whatever its scale, without a prior."""
     model = Model(
@@ -69,25 +58,13 @@ def masked(key: jax.Array, data: Data, rate: jax.Array) -> tuple[jax.Array, jax.
     return jnp.mean(f, axis=0), jnp.std(f, axis=0, ddof=1)
 
 
-def infinite(data: Data) -> Prediction:
-    """The exact posterior of f with the kernel of two infinitely wide ReLU layers, the noise known, and the scale of
-    biases of the largest evidence."""
-    found = []
-    for y in np.asarray(data.y, float):
-        net = InfiniteNetwork(ROWS[:, None], y, NOISE**2, WEIGHT_SD, 1.0, 2, "relu")
-        tried = [process_posterior(net._replace(bias_sd=scale), GRID[:, None]) for scale in BIAS_SDS]
-        mean, covariance, _ = max(tried, key=lambda one: one[2])
-        found.append((mean, np.sqrt(np.diag(covariance))))
-    return Prediction(*map(np.stack, zip(*found)))
-
-
 def measured(seed: int) -> dict[str, Prediction]:
     """Every rate on every data set, the same starts for each rate; and the exact answer."""
     data_key, fit_key = jax.random.split(jax.random.key(seed))
-    data, keys = data_sets(data_key), jax.random.split(fit_key, NUM_SEEDS)
+    data, keys = data_sets(data_key, NUM_SEEDS), jax.random.split(fit_key, NUM_SEEDS)
     run = jax.jit(lambda keys, data, rate: over_leading_axis(partial(masked, rate=rate), keys, data))
     found = {f"rate {rate:g}": Prediction(*map(np.asarray, run(keys, data, rate))) for rate in RATES}
-    return {**found, EXACT: infinite(data)}
+    return {**found, EXACT: Prediction(*infinite(data))}
 
 
 def figures(prediction: Prediction) -> dict[str, np.ndarray]:
@@ -148,7 +125,7 @@ def main(out: Path = Path("figures"), seed: int = SEED) -> Path:
     found = measured(seed)
     print_table(found)
     path = out / "mc_dropout.png"
-    save_figure(found, data_sets(jax.random.split(jax.random.key(seed))[0]), path)
+    save_figure(found, data_sets(jax.random.split(jax.random.key(seed))[0], NUM_SEEDS), path)
     return path
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, stats
 from scipy.special import erf
 
-from experiments import contraction, deep_ensemble, epistemic_gap, mc_dropout, width
+from experiments import contraction, deep_ensemble, epistemic_gap, mc_dropout, sine, width
 from probjax import Data, Model, likelihoods, location_and_scale, mlp, neural_linear_gaussian, priors
 from probjax.linearised import linearised
 from verification.exact.infinite_width import process_posterior
@@ -150,7 +150,8 @@ def test_the_gap_widens_laplace_and_not_dropout(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("module", [mc_dropout, deep_ensemble])
 def test_the_sine_makes_its_table_and_figure(module, tmp_path, monkeypatch):
-    settings = {"NUM_SEEDS": 2, "BIAS_SDS": (1.0, 6.0), "WIDTH": 8}
+    monkeypatch.setattr(sine, "BIAS_SDS", (1.0, 6.0))
+    settings = {"NUM_SEEDS": 2, "WIDTH": 8}
     more = {"RATES": (0.01, 0.3), "NUM_STEPS": 50} if module is mc_dropout else {"STEPS": (50,), "NUM_MEMBERS": 3}
     for name, value in {**settings, **more}.items():
         monkeypatch.setattr(module, name, value)

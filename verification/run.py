@@ -26,6 +26,8 @@ WORDS = (  # change no number
     "effects.py",
     "__main__.py",
 )
+KEPT = 12  # tasks whose programs a process keeps in memory
+_DONE: list[Task] = []  # by this process
 VERSIONED = ("jax", "jaxlib", "numpyro", "optax", "flax", "numpy", "scipy", "scikit-learn")
 
 
@@ -92,10 +94,6 @@ def _work(task: Task, tell: Callable[[str], None]) -> dict:
 
         jax.clear_caches()  # compiled programs of finished cells are not used again; what JAX traced of its own is
     return result
-
-
-KEPT = 12  # tasks whose programs a process keeps in memory
-_DONE: list[Task] = []  # by this process
 
 
 def fingerprint(task: Task) -> str:

@@ -89,7 +89,7 @@ def dropout(
 def masked(model: Model, params: Params, *, rate: float | None = None, mask: Callable = bernoulli_mask) -> Callable:
     """key -> mask ∘ params: the draws of `dropout` for parameters that are already trained, one at a time.
 
-    `predictive.predictive_moments` takes it, and keeps none of them.
+    `predictive_moments` takes it, and keeps none of them.
 
     Args:
         model: with a network that has a `drop`.
