@@ -50,6 +50,25 @@ def test_agreement_counts_replications_that_decide_alike_and_leaves_toss_ups_out
     assert classes.agreement(summarise(constant(rows)), of_means([0.51], ((0,),)), np.ones(1)).startswith("every")
 
 
+def test_decisions_that_are_near_turning_have_a_margin_though_none_has_turned():
+    """Leads of two of their sds turn once in 44 runs: sixteen that did not turn prove no share below the tolerance."""
+    reference, rng = of_means([0.8], ((0,),)), np.random.default_rng(3)
+    runs = np.clip(0.8 + 0.15 * stats.norm.ppf((np.arange(16) + 0.5) / 16), 0, 1)[:, None]
+    near = classes.agreement(summarise(constant(runs)), reference, reference.sd)
+    t = stats.t.ppf(1 - ALPHA / 2, 15)
+    assert near.error[0] == 0 and near.standard_error[0] * t > BY_NAME["agreement"].tolerance["default"]
+    for far in (np.full((16, 1), 0.8), 0.8 + 0.005 * rng.standard_normal((16, 1))):
+        found = classes.agreement(summarise(constant(far)), reference, reference.sd)
+        assert found.error[0] == 0 and found.standard_error[0] * t < 1e-6
+
+
+def test_the_bound_on_turned_decisions_covers_their_chance():
+    """Normal leads with a mean of 1.5 sds, 16 of them, 2000 times: the bound is below the chance in at most α of them."""
+    rng, chance = np.random.default_rng(0), stats.norm.cdf(-1.5)
+    misses = sum(classes.flips_at_most(1.5 + rng.standard_normal((1, 16))) < chance for _ in range(2000))
+    assert misses <= stats.binom.ppf(1 - 1e-6, 2000, ALPHA)
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_the_margin_of_a_sum_of_absolutes_covers_its_error(size):
     """Normal errors with strong correlation, 16 replications: at most α of sums are off by more than the margin."""

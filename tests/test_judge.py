@@ -69,6 +69,13 @@ def test_each_damage_is_caught_by_its_check_and_by_no_other_reason(change, caugh
         assert failed <= caught | {"q05", "q95", "ks", "w1"}
 
 
+def test_draws_that_are_not_finite_fail_what_applies_and_nothing_else():
+    verdicts = judge(problem(), "m", sampler(change=lambda q: np.full_like(q, np.nan)))
+    outcomes = {v.check: v.outcome for v in verdicts}
+    assert {check for check, outcome in outcomes.items() if outcome == "not_applicable"} == set(SILENT)
+    assert all(outcome == "fail" for check, outcome in outcomes.items() if check not in SILENT)
+
+
 def test_signs_and_sizes_of_errors_are_in_posterior_sd():
     shifted = judge(problem(), "m", sampler(change=lambda q: q - np.array([0, 0.3 * np.sqrt(2.0), 0])))
     (mean,) = [v for v in shifted if v.check == "mean"]

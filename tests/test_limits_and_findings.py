@@ -97,6 +97,25 @@ def test_a_finding_is_expected_while_its_number_holds_and_only_then(tmp_path):
     assert findings.compare(verdict(-0.3), recorded).expected == "no"
 
 
+def test_noise_of_the_run_at_hand_widens_no_window_and_its_growth_is_news(tmp_path):
+    path = tmp_path / "findings.json"
+    findings.record([verdict(0.3)], path)
+    recorded = findings.load(path)
+    for error, se in ((0.4, 0.02), (0.3, 0.02)):
+        found = findings.compare(verdict(error, se=se), recorded)
+        assert found.expected == "no" and "departs" in found.reason
+    assert findings.compare(verdict(0.3, se=0.0025), recorded).expected == "measured"
+
+
+def test_a_record_too_noisy_to_show_its_flaw_gone_says_so(tmp_path):
+    """Recorded with a standard error of 0.3: at 32 keys a window of 2.4 about an error of 1 excludes nothing."""
+    path = tmp_path / "findings.json"
+    findings.record([verdict(1.0, se=0.3)], path)
+    assert findings.compare(verdict(1.2, se=0.3), findings.load(path)).expected == "noisy"
+    findings.record([verdict(5.0, se=0.3)], path)
+    assert findings.compare(verdict(5.2, se=0.3), findings.load(path)).expected == "measured"
+
+
 def test_a_recorded_fail_that_drifts_to_unresolved_is_news_and_a_contradiction_of_a_theorem_is_never_recorded(tmp_path):
     path = tmp_path / "findings.json"
     findings.record([verdict(0.3)], path)

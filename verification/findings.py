@@ -1,9 +1,10 @@
 """Recorded findings: failures without a theorem, measured once and guarded since.
 
 `findings.json` is made by `python -m verification --record` (full budget; with `--all-methods`, the default one) and
-never by hand. A later run departs from it when a
-query's error differs from the record by more than both margins (at α = 10⁻⁶ each, for there are thousands of them) and
-a tenth of the tolerance.
+never by hand. A later run departs from it when a query's error differs from the record by more than a window: what
+the record's own spread between keys makes of both numbers of keys (at α = 10⁻⁶, for there are thousands of them) and a
+tenth of the tolerance. The noise of the run at hand does not widen its window; noise that has grown is a departure.
+Where the window is wider than the recorded error even of the queries that fail, sizes cannot be compared: "noisy".
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from verification.types import Verdict
 
 FILE = Path(__file__).with_name("findings.json")
 ALPHA = 1e-6
+MOST_NOISE = 3.0  # times the recorded spread between keys; a spread of few keys may be half or twice that of many
 NOT_CROSSED = {  # what one chain of NUTS at its settings does not go through
     "mixture_separated": "two modes ten sds apart",
     "network_relu": "modes of a unit that faces right and of one that faces left",
@@ -79,8 +81,9 @@ def compared(result: dict, findings: dict) -> dict:
 
 def compare(verdict: Verdict, findings: dict) -> Verdict:
     """The verdict with `expected` "measured" where a fail, or what could not be told from one, has the recorded
-    numbers: an error near the tolerance stays near it, and the record has its size from more keys. One that departs
-    from its record stays unexpected, and is an error where the recorded fail is gone."""
+    numbers: an error near the tolerance stays near it, and the record has its size from more keys. "noisy": so it does
+    as far as can be seen, but the record varies so much between keys that as few as these would not show the flaw gone.
+    One that departs from its record stays unexpected, and is an error where the recorded fail is gone."""
     recorded = findings.get(_name(verdict))
     judged = verdict.outcome in ("fail", "pass", "unresolved") and verdict.expected != "theorem"
     if recorded is None or not judged or not _has_findings(verdict.method, verdict.problem):
@@ -91,25 +94,46 @@ def compare(verdict: Verdict, findings: dict) -> Verdict:
         departed = _departure(verdict, recorded)
     if departed is not None:
         return verdict._replace(outcome="fail" if verdict.outcome == "fail" else "error", reason=departed)
-    return verdict if verdict.outcome == "pass" else verdict._replace(expected="measured")
+    if verdict.outcome == "pass":
+        return verdict
+    return verdict._replace(expected="measured" if _comparable(verdict, recorded) else "noisy")
 
 
 def _departure(verdict: Verdict, recorded: dict) -> str | None:
     if verdict.errors.keys() != recorded["errors"].keys():
         return "departs from the recorded finding: its queries are other ones than those of this run"
+    windows, slack = _windows(verdict, recorded), 0.1 * verdict.tolerance
+    fewer = np.sqrt(recorded["num_replications"] / max(verdict.num_replications, 1))
     for query in verdict.errors:
         (now, now_se), (then, then_se) = verdict.errors[query], recorded["errors"][query]
-        margin = _margin(now_se, verdict.num_replications) + _margin(then_se, recorded["num_replications"])
-        margin += 0.1 * verdict.tolerance
-        same = now == then or np.abs(now - then) <= margin  # NaN is neither; two infinities are the same
+        same = now == then or np.abs(now - then) <= windows[query]  # NaN is neither; two infinities are the same
         if not same:
-            size = f"{query} {now:+.3g} now, {then:+.3g} recorded, margins {margin:.2g}"
+            size = f"{query} {now:+.3g} now, {then:+.3g} recorded, window {windows[query]:.2g}"
             return f"departs from the recorded finding: {size}"
+        if now_se > MOST_NOISE * then_se * fewer + slack:
+            size = f"standard error of {query} {now_se:.2g} now, {then_se * fewer:.2g} by the record"
+            return f"departs from the recorded finding: {size}: its runs differ more than they did"
     return None
 
 
-def _margin(standard_error, num_replications):
-    return stats.t.ppf(1 - ALPHA / 2, num_replications - 1) * standard_error
+def _windows(verdict: Verdict, recorded: dict) -> dict[str, float]:
+    """How far each query's error may be from the recorded one."""
+    now, then = verdict.num_replications, recorded["num_replications"]
+    if not verdict.errors:
+        return {}
+    t = stats.t.ppf(1 - ALPHA / 2, then - 1) * np.sqrt(1 + then / now)
+    return {query: t * se + 0.1 * verdict.tolerance for query, (_, se) in recorded["errors"].items()}
+
+
+def _comparable(verdict: Verdict, recorded: dict) -> bool:
+    """Whether the flaw, were it gone, would be seen to be: of the queries that the record has beyond the tolerance (of
+    all, if it has none), one's window is no wider than its error or the tolerance."""
+    windows = _windows(verdict, recorded)
+    sizes = {query: abs(error) for query, (error, _) in recorded["errors"].items()}
+    decisive = [query for query, size in sizes.items() if size > verdict.tolerance] or list(sizes)
+    # errors that are not finite are compared exactly; draws that are not have none
+    narrow = [not np.isfinite(sizes[q]) or windows[q] <= max(sizes[q], verdict.tolerance) for q in decisive]
+    return any(narrow) or not narrow
 
 
 def _name(verdict: Verdict) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from verification.checks import ALPHA, CHECKS, Check, Estimate, Summaries, pool, summarise
+from verification.checks import ALPHA, CHECKS, Check, Estimate, Summaries, placeholder, pool, summarise
 from verification.exact.reference import LEVELS, Reference
 from verification.types import Limit, Replications, Verdict
 
@@ -121,11 +121,12 @@ def examine(
     check: Check, summaries: Summaries, reference: Reference, unit: np.ndarray, level: str, alpha: float = ALPHA
 ) -> Look:
     """One look at one check; errors in units of `unit` where the check's units are posterior sds."""
-    if not summaries.finite:
-        return Look("fail", None, None, None, "draws are NaN or infinite")
-    estimate = check.estimate(summaries, reference, unit)
+    # whether a check applies hangs on what there is, not on its values
+    estimate = check.estimate(summaries if summaries.finite else placeholder(summaries), reference, unit)
     if isinstance(estimate, str):
         return Look("not_applicable", None, None, None, estimate)
+    if not summaries.finite:
+        return Look("fail", None, None, None, "draws are NaN or infinite")
     margin = _margin(check, estimate.standard_error, len(summaries), reference, alpha)
     size, tolerance = check.size(estimate.error), check.tolerance[level]
     if np.any(~np.isfinite(size)) or np.any(size - margin > tolerance):

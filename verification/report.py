@@ -103,8 +103,9 @@ def _open(verdicts: list[Verdict]) -> tuple[int, int]:
 
 
 LEGEND = (
-    "fail a/b: a of b applicable checks fail; T: by the number a theorem gives, M: as measured and recorded; "
-    "FAIL: neither. pass n: all n applicable checks pass."
+    "fail a/b: a of b applicable checks fail; T: by the number a theorem gives, M: as measured and recorded, N: as "
+    "recorded, but too different from key to key for sizes to be compared; FAIL: none of these. pass n: all n "
+    "applicable checks pass."
 )
 
 
@@ -120,7 +121,8 @@ def symbol(verdicts: list[Verdict]) -> str:
         return "ERROR"
     if number["fail"]:
         share = f"{number['fail']}/{len(verdicts) - number['not_applicable']}"
-        kinds = "".join(k[0].upper() for k in ("theorem", "measured") if any(v.expected == k for v in verdicts))
+        reasons = {v.expected for v in verdicts}
+        kinds = "".join(k[0].upper() for k in ("theorem", "measured", "noisy") if k in reasons)
         return f"FAIL {share}" if unexpected(verdicts) else f"fail {share} {kinds}"
     if number["unresolved"]:
         return f"unresolved {number['unresolved']}/{len(verdicts) - number['not_applicable']}"
@@ -133,13 +135,14 @@ def sentence(verdicts: list[Verdict]) -> str:
     head = f"{failed[0].method} on {failed[0].problem}: "
     expected = {}
     for v in failed:
-        expected.setdefault((v.expected, v.reason if v.expected != "measured" else ""), []).append(v)
+        expected.setdefault((v.expected, v.reason if v.expected in ("theorem", "no") else ""), []).append(v)
     parts = []
     for (kind, reason), group in expected.items():
         told = "; ".join(dict.fromkeys(_told(v) for v in group))
         why = {
             "theorem": f" [expected, theorem: {reason}]",
             "measured": " [expected, as measured and recorded]",
+            "noisy": " [expected: fails as recorded, but its size varies too much between keys to be compared]",
             "no": " [not expected]",
         }[kind]
         parts.append(told + why + (f" ({reason})" if kind == "no" and reason and reason not in told else ""))

@@ -72,7 +72,7 @@ class Verdict(NamedTuple):
     margin: float
     tolerance: float
     outcome: str  # pass | fail | unresolved | not_applicable | error
-    expected: str  # theorem | measured | no
+    expected: str  # theorem | measured | noisy | no
     reason: str
     num_replications: int  # R behind the numbers; 0 where there are none
     errors: dict[str, Any]  # query -> (error, standard error), for the findings; empty where draws are not finite

@@ -7,7 +7,7 @@ functions and classes as probabilities; the joint log predictive in nats per new
 from verification.checks import classes, distribution, evidence, importance, moments
 from verification.checks.check import ALPHA, Check, Estimate
 from verification.checks.moments import COLLAPSED
-from verification.checks.summaries import MIN_DRAWS_FOR_QUANTILES, Summaries, pool, summarise
+from verification.checks.summaries import MIN_DRAWS_FOR_QUANTILES, Summaries, placeholder, pool, summarise
 
 CHECKS = (
     Check("mean", {"default": 0.05, "full": 0.025}, "posterior sd", moments.mean),
@@ -47,6 +47,7 @@ __all__ = [
     "Check",
     "Estimate",
     "Summaries",
+    "placeholder",
     "pool",
     "summarise",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import stats
 
-from verification.checks.check import Estimate, standard_error, sum_of_absolutes
+from verification.checks.check import ALPHA, Estimate, standard_error, sum_of_absolutes
 
 CLEAR = 0.05  # by which the exact probability of the likeliest class exceeds the next: else the decision is a toss-up
 
@@ -27,19 +28,42 @@ def total_variation(s, reference, unit):
 
 def agreement(s, reference, unit):
     """The share of inputs at which a replication's likeliest class is the exact one, less 1 (Izmailov et al. 2021);
-    inputs where the exact decision is a toss-up are left out."""
+    inputs where the exact decision is a toss-up are left out.
+
+    That no replication decided otherwise does not say that none would: the margin reaches at least up to the share of
+    other decisions that the spread of their probabilities leaves possible (`flips_at_most`).
+    """
     if not reference.classes:
         return "no classes are predicted"
-    same = []
+    leads = []
     for group in reference.classes:
         exact, found = (_all_classes(mean[..., list(group)]) for mean in (reference.mean, s.mean))
         first, second = np.sort(exact)[::-1][:2]
         if first - second > CLEAR:
-            same.append(found.argmax(-1) == exact.argmax())
-    if not same:
+            others = np.delete(found, exact.argmax(), axis=-1)
+            leads.append(found[..., exact.argmax()] - others.max(-1))
+    if not leads:
         return "every exact decision is a toss-up"
-    share = np.mean(same, axis=0)
-    return Estimate(("decisions",), np.array([share.mean() - 1]), np.array([standard_error(share)]))
+    leads = np.array(leads)
+    share, t = np.mean(leads > 0, axis=0), stats.t.ppf(1 - ALPHA / 2, leads.shape[1] - 1)
+    possible = flips_at_most(leads) - (1 - share.mean())
+    return Estimate(("decisions",), np.array([share.mean() - 1]), np.array([max(standard_error(share), possible / t)]))
+
+
+def flips_at_most(leads):
+    """An upper 1 − α bound of P(lead ≤ 0), on average over inputs, for leads that are normal over replications:
+    Φ(−m/s), with the lower bound m of the mean by Student's t and the upper one s of the sd by χ², α/4 each.
+
+    Args:
+        leads: [N, R], by how much the exact class leads the others in each replication's probabilities.
+    """
+    dof = leads.shape[1] - 1
+    mean, sd = leads.mean(1), leads.std(1, ddof=1)
+    low = mean - stats.t.ppf(1 - ALPHA / 4, dof) * sd / np.sqrt(dof + 1)
+    high = sd * np.sqrt(dof / stats.chi2.ppf(ALPHA / 4, dof))
+    # all leads alike: they are what they are
+    ratio = np.where(sd > 0, low / np.where(sd > 0, high, 1.0), np.where(mean > 0, np.inf, -np.inf))
+    return float(stats.norm.cdf(-ratio).mean())
 
 
 def _all_classes(probabilities):

@@ -93,3 +93,13 @@ def pool(parts: list[Summaries]) -> Summaries:
     join = lambda name: None if getattr(parts[0], name) is None else np.concatenate([getattr(p, name) for p in parts])
     arrays = {name: join(name) for name in ARRAYS}
     return Summaries(num_draws=parts[0].num_draws, **arrays, finite=all(p.finite for p in parts))
+
+
+def placeholder(summaries: Summaries) -> Summaries:
+    """The same statistics with variance 1 and all else 0: what there is to be checked, without its values."""
+    arrays = {name: getattr(summaries, name) for name in ARRAYS}
+    arrays = {name: None if value is None else np.zeros_like(value) for name, value in arrays.items()}
+    arrays["variance"] = np.ones_like(summaries.variance)
+    if summaries.covariance is not None:
+        arrays["covariance"] = np.broadcast_to(np.eye(summaries.mean.shape[1]), summaries.covariance.shape)
+    return Summaries(num_draws=summaries.num_draws, **arrays, finite=True)

@@ -152,7 +152,11 @@ def diabetes_network() -> Problem:
 def digits_network() -> Problem:
     """The digits network of `digits_setup`, against the stored long run; remade by `python -m
     verification.problems.long_run digits_network`."""
-    return digits_setup().problem._replace(reference=read_reference(stored("digits_network")))
+    setup = digits_setup()
+    reference, num_linear = read_reference(stored("digits_network")), len(setup.probes)
+    # each chance is that of a class against all others
+    chances = tuple((num_linear + k,) for k in range(len(setup.probabilities)))
+    return setup.problem._replace(reference=reference._replace(classes=chances))
 
 
 SETUPS = {"diabetes_network": diabetes_setup, "digits_network": digits_setup}
