@@ -88,7 +88,8 @@ def check_probs(where: str, probs: Any) -> Array:
         value, count = seen[tuple(row)], int(outside.sum())
         cure = "remove those rows" if np.isnan(value) else "if these are logits, pass them through from_logits"
         raise ValueError(
-            f"{where}: probs has {count} values of {seen.size} outside [0, 1] (first: row {row[0]}, {value:.6g}); {cure}"
+            f"{where}: probs has {count} values of {seen.size} outside [0, 1] (first: {value:.6g} in row {row[0]}); "
+            f"{cure}"
         )
     if seen.ndim == 2:
         gap = np.abs(seen.sum(1, dtype=np.float64) - 1)
@@ -130,7 +131,8 @@ def _floating(where, name, values):
     values = jnp.asarray(values)
     if values.ndim not in (1, 2) or 0 in values.shape or (values.ndim == 2 and values.shape[1] < 2):
         raise ValueError(
-            f"{where}: {name} has shape {values.shape}; expected [N], of class 1 of two, or [N, K] with a column a class"
+            f"{where}: {name} has shape {values.shape}; expected [N], of class 1 of two, or [N, K], a "
+            "column a class"
         )
     return values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
 
@@ -145,7 +147,8 @@ def _refuse_bad_logits(seen):
     if bad.any():
         row = np.argwhere(bad)[0]
         raise ValueError(
-            f"from_logits: logits has {int(bad.sum())} values that are NaN or +inf (first: row {row[0]}); remove the rows"
+            f"from_logits: logits has {int(bad.sum())} values that are NaN or +inf (first: row {row[0]}); remove these "
+            "rows"
         )
     if seen.ndim == 2:
         empty = np.isneginf(seen).all(1)

@@ -63,7 +63,7 @@ def test_decisions_that_are_near_turning_have_a_margin_though_none_has_turned():
 
 
 def test_the_bound_on_turned_decisions_covers_their_chance():
-    """Normal leads with a mean of 1.5 sds, 16 of them, 2000 times: the bound is below the chance in at most α of them."""
+    """Normal leads with a mean of 1.5 sds, 16 of them, 2000 times: the bound is below the chance in at most α."""
     rng, chance = np.random.default_rng(0), stats.norm.cdf(-1.5)
     misses = sum(classes.flips_at_most(1.5 + rng.standard_normal((1, 16))) < chance for _ in range(2000))
     assert misses <= stats.binom.ppf(1 - 1e-6, 2000, ALPHA)
