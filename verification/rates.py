@@ -14,6 +14,9 @@ from verification import power
 from verification.controls import CONTROLS
 from verification.workers import completed, in_processes
 
+KINDS = ("fail", "pass", "unresolved")
+PART = 50  # runs a task makes: what a process is left with at the end keeps the others waiting
+
 
 def measure(console, problems: list[str], runs: int, seed: int, jobs: int, path: Path) -> int:
     """Every control `runs` times on every problem that can draw exactly, at the default budget, and the power of every
@@ -23,17 +26,19 @@ def measure(console, problems: list[str], runs: int, seed: int, jobs: int, path:
         0 when no exact draws failed or stayed unresolved, every damage was caught in at least 98% of runs, and power
         misses no bar (`power.complaints`), else 1.
     """
-    rows: dict[tuple, dict] = {}
-    tasks = [(name, index, runs, seed) for name in problems for index in range(len(CONTROLS))]
+    rows: dict[tuple[str, int], dict] = {}
+    parts = [(part, min(PART, runs - part)) for part in range(0, runs, PART)]
+    tasks = [(name, k, part, some, seed) for name in problems for k in range(len(CONTROLS)) for part, some in parts]
     for number, ended in enumerate(in_processes(measure_control, tasks, jobs=jobs), 1):
         row = completed(ended)
         if row is None:
             continue
-        rows[ended.task] = row
-        told = f"{row['fail']} failed, {row['pass']} passed, {row['unresolved']} unresolved of {runs}"
-        mark = "✗" if wrong(row, runs) else "✓"
+        row = rows[ended.task[:2]] = added(rows.get(ended.task[:2]), row)
+        made = row["fail"] + row["pass"] + row["unresolved"]
+        told = f"{row['fail']} failed, {row['pass']} passed, {row['unresolved']} unresolved of {made}"
+        mark = "✗" if wrong(row, made) else "✓"
         console.print(f"[{number}/{len(tasks)}] {mark} {row['problem']}, {row['control']}: {told}", markup=False)
-    ordered = [rows[task] for task in tasks if task in rows]
+    ordered = [rows[task] for task in dict.fromkeys(task[:2] for task in tasks) if task in rows]
     write(path, {"runs": runs, "seed": seed, "budget": "default", "rates": ordered})
     missed = measure_power(console, runs, seed, jobs, path)
     return int(missed or any(wrong(row, runs) for row in ordered))
@@ -71,10 +76,18 @@ def wrong(row: dict, runs: int) -> bool:
     return row["fail"] < 0.98 * runs if row["must_fail"] else row["fail"] + row["unresolved"] > 0
 
 
-def measure_control(task: tuple[str, int, int, int], tell=None) -> dict | None:
-    """One row of the table, from (problem, index of the control, runs, seed); None where the problem cannot make that
-    control."""
-    name, index, runs, seed = task
+def added(row: dict | None, more: dict) -> dict:
+    """A row of the table with the runs of another part of it."""
+    if row is None:
+        return more
+    caught_by = dict(Counter(row["caught_by"]) + Counter(more["caught_by"]))
+    return {**row, "caught_by": caught_by, **{kind: row[kind] + more[kind] for kind in KINDS}}
+
+
+def measure_control(task: tuple[str, int, int, int, int], tell=None) -> dict | None:
+    """A part of a row of the table, from (problem, index of the control, number of runs before, runs, seed); None where
+    the problem cannot make that control."""
+    name, index, before, runs, seed = task
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -82,11 +95,11 @@ def measure_control(task: tuple[str, int, int, int], tell=None) -> dict | None:
     from verification.work import build_problem
 
     problem, control = build_problem(name, None), CONTROLS[index]
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), index, 1])
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), index, before, 1])
     results = [run_control(problem, control, rng) for _ in range(runs)]
     if results[0] is None:
         return None
     kinds = Counter(r.outcome for r in results)
     by = Counter(check for r in results for check in r.caught_by)
     row = {"problem": name, "control": control.name, "must_fail": control.must_fail, "caught_by": dict(by)}
-    return {**row, **{kind: kinds[kind] for kind in ("fail", "pass", "unresolved")}}
+    return {**row, **{kind: kinds[kind] for kind in KINDS}}
