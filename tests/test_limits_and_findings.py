@@ -97,14 +97,14 @@ def test_a_finding_is_expected_while_its_number_holds_and_only_then(tmp_path):
     assert findings.compare(verdict(-0.3), recorded).expected == "no"
 
 
-def test_noise_of_the_run_at_hand_widens_no_window_and_its_growth_is_news(tmp_path):
+def test_noise_that_has_grown_tenfold_is_news_and_less_of_it_is_told(tmp_path):
     path = tmp_path / "findings.json"
     findings.record([verdict(0.3)], path)
     recorded = findings.load(path)
-    for error, se in ((0.4, 0.02), (0.3, 0.02)):
-        found = findings.compare(verdict(error, se=se), recorded)
-        assert found.expected == "no" and "departs" in found.reason
     assert findings.compare(verdict(0.3, se=0.0025), recorded).expected == "measured"
+    assert findings.compare(verdict(0.3, se=0.009)._replace(num_replications=4), recorded).expected == "noisy"
+    found = findings.compare(verdict(0.3, se=0.02), recorded)
+    assert found.expected == "no" and "differ more than they did" in found.reason
 
 
 def test_a_record_too_noisy_to_show_its_flaw_gone_says_so(tmp_path):
