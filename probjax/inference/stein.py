@@ -99,9 +99,28 @@ def stein_force(particles: Array, scores: Array) -> Array:
 def bandwidth(squared_distances: Array) -> Array:
     """h = median(‖wᵢ − wⱼ‖)²/log M over all M² pairs, each particle with itself among them, so that Σⱼ k(wⱼ, wᵢ) ≈ 2
     at the median (Liu & Wang 2016 §5)."""
-    median = jnp.median(jnp.sqrt(squared_distances))
+    median = median_root(squared_distances.ravel())
     # particles at one point have no distance: no repulsion then, but no NaN either
     return median**2 / jnp.log(squared_distances.shape[0]) + jnp.finfo(squared_distances.dtype).eps
+
+
+def median_root(squares):
+    """median(√squares), the two middle ones found by halving an interval (of 2⁻⁴⁰ of the range): sorting takes ten
+    times as long."""
+    num = squares.shape[0]
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = 0.5 * (low + high)
+        enough = jnp.sum(squares <= middle) >= (num + 1) // 2
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    below = jnp.full((), -jnp.finfo(squares.dtype).tiny, squares.dtype)
+    below, _ = jax.lax.fori_loop(0, 40, halve, (below, jnp.max(squares)))
+    first = jnp.min(jnp.where(squares > below, squares, jnp.inf))
+    after = jnp.min(jnp.where(squares > first, squares, jnp.inf))
+    second = jnp.where(jnp.sum(squares <= first) >= num // 2 + 1, first, after)
+    return 0.5 * (jnp.sqrt(first) + jnp.sqrt(second))
 
 
 def _squared_distances(particles):
