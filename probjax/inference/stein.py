@@ -116,10 +116,12 @@ def median_root(squares):
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
     below = jnp.full((), -jnp.finfo(squares.dtype).tiny, squares.dtype)
-    below, _ = jax.lax.fori_loop(0, 40, halve, (below, jnp.max(squares)))
+    below, up_to = jax.lax.fori_loop(0, 40, halve, (below, jnp.max(squares)))
     first = jnp.min(jnp.where(squares > below, squares, jnp.inf))
-    after = jnp.min(jnp.where(squares > first, squares, jnp.inf))
-    second = jnp.where(jnp.sum(squares <= first) >= num // 2 + 1, first, after)
+    # what rounding alone tells apart, a distance and the same one the other way round, lies within the last interval
+    inside = jnp.sum(squares <= up_to) >= num // 2 + 1
+    largest, after = jnp.where(squares <= up_to, squares, 0.0), jnp.where(squares > up_to, squares, jnp.inf)
+    second = jnp.where(inside, jnp.max(largest), jnp.min(after))
     return 0.5 * (jnp.sqrt(first) + jnp.sqrt(second))
 
 
