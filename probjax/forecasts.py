@@ -82,8 +82,8 @@ def check_probs(where: str, probs: Any) -> Array:
     seen = _seen(probs)
     if seen is None:
         return probs
-    outside = ~((seen >= 0) & (seen <= 1))
-    if outside.any():
+    if not (seen.min() >= 0 and seen.max() <= 1):  # NaN is neither
+        outside = ~((seen >= 0) & (seen <= 1))
         row = np.argwhere(outside)[0]
         value, count = seen[tuple(row)], int(outside.sum())
         cure = "remove those rows" if np.isnan(value) else "if these are logits, pass them through from_logits"
@@ -116,23 +116,27 @@ def check_labels(where: str, labels: Any, num_rows: int, num_classes: int) -> Ar
             f"({num_rows},), the number of the class that occurred"
         )
     seen = _seen(labels)
-    if seen is not None:
+    if seen is not None and not _whole_between(seen, 0, num_classes - 1):
         bad = ~np.isin(seen, np.arange(num_classes))
-        if bad.any():
-            row = int(bad.argmax())
-            raise ValueError(
-                f"{where}: labels must be integers 0 … {num_classes - 1}; {int(bad.sum())} of {len(seen)} are not "
-                f"(first: row {row}, {seen[row]}); encode classes as numbers, in the order of the columns"
-            )
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{where}: labels must be integers 0 … {num_classes - 1}; {int(bad.sum())} of {len(seen)} are not "
+            f"(first: row {row}, {seen[row]}); encode classes as numbers, in the order of the columns"
+        )
     return labels.astype(jnp.int32)
+
+
+def _whole_between(values, low, high) -> bool:
+    """Whether all are whole numbers from low to high, in a few passes over the memory."""
+    within = bool(values.min() >= low and values.max() <= high)
+    return within and (values.dtype.kind in "iub" or bool(np.all(values == np.round(values))))
 
 
 def _floating(where, name, values):
     values = jnp.asarray(values)
     if values.ndim not in (1, 2) or 0 in values.shape or (values.ndim == 2 and values.shape[1] < 2):
         raise ValueError(
-            f"{where}: {name} has shape {values.shape}; expected [N], of class 1 of two, or [N, K], a "
-            "column a class"
+            f"{where}: {name} has shape {values.shape}; expected [N], of class 1 of two, or [N, K], a column a class"
         )
     return values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
 
