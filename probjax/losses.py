@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from probjax import information, likelihoods
-from probjax.likelihoods.real_line import huber_loss, quantile_loss
+from probjax.likelihoods.kinked import quantile_loss
+from probjax.likelihoods.real_line import huber_loss
 from probjax.special import log_cosh as _log_cosh
 
 

@@ -6,13 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from verification.claims import BY_ID, LEDGER, command, listings
+from verification.claims import command, listings
+from verification.claims.ledger import BY_ID, LEDGER
 from verification.claims.types import (
     CONTROL,
     FALSE,
     HOLDS,
     HOLDS_IF,
     INSTEAD,
+    REFUTED,
     STATED,
     UNDECIDED,
     UNDER,
@@ -33,8 +35,11 @@ def m(role, value, bound=1.0, margin=0.0, at_least=False):
     [
         ([m(STATED, 0.5), m(STATED, 1.0)], HOLDS),
         ([m(STATED, 0.5), m(STATED, 2.0)], UNDECIDED),  # nothing is said instead
-        ([m(STATED, 0.5), m(STATED, 2.0), m(INSTEAD, 0.1)], FALSE),
-        ([m(STATED, 2.0), m(INSTEAD, 0.1), m(INSTEAD, 1.1)], UNDECIDED),
+        ([m(STATED, 0.5), m(REFUTED, 2.0), m(INSTEAD, 0.1)], FALSE),
+        ([m(STATED, 2.0), m(REFUTED, 2.0), m(INSTEAD, 0.1)], UNDECIDED),  # a part that was to hold does not
+        ([m(REFUTED, 2.0), m(REFUTED, 0.5), m(INSTEAD, 0.1)], UNDECIDED),  # a part that was refuted holds
+        ([m(REFUTED, 2.0)], UNDECIDED),
+        ([m(REFUTED, 2.0), m(INSTEAD, 0.1), m(INSTEAD, 1.1)], UNDECIDED),
         ([m(UNDER, 0.5), m(WITHOUT, 2.0)], HOLDS_IF),
         ([m(UNDER, 0.5), m(WITHOUT, 0.9)], UNDECIDED),  # the condition is not needed
         ([m(UNDER, 1.5), m(WITHOUT, 2.0)], UNDECIDED),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import digits_ood
+from experiments import digits
 from probjax import Model, NotApplicable, from_nnx, likelihoods, mlp, priors
 from probjax.inference.dropout import masked
 from probjax.predictive import predictive_moments
@@ -50,7 +50,7 @@ def test_streamed_moments_hold_nothing_that_grows_with_the_draws():
 
 
 def test_masks_need_units_to_drop_and_a_rate():
-    network = from_nnx(lambda rngs: digits_ood.nnx.Linear(2, 3, rngs=rngs))
+    network = from_nnx(lambda rngs: digits.nnx.Linear(2, 3, rngs=rngs))
     plain = Model(*network, prior=priors.normal(), likelihood=likelihoods.categorical())
     with pytest.raises(NotApplicable, match="units to drop"):
         masked(plain, {})
@@ -62,13 +62,13 @@ def test_masks_need_units_to_drop_and_a_rate():
 def test_the_area_is_a_probability_and_ties_count_half():
     known, unknown = np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0])
     pairs = [(u > k) + 0.5 * (u == k) for k in known for u in unknown]
-    assert digits_ood.area(known, unknown) == pytest.approx(np.mean(pairs), abs=1e-15)
-    assert digits_ood.area(known, known + 1e-9) == 0.5  # differences of rounding
+    assert digits.area(known, unknown) == pytest.approx(np.mean(pairs), abs=1e-15)
+    assert digits.area(known, known + 1e-9) == 0.5  # differences of rounding
 
 
 def test_the_calibration_error_is_the_mean_gap_over_bins():
     probs = np.array([[0.9, 0.1], [0.92, 0.08], [0.6, 0.4], [0.0, 1.0]])
-    error, _ = digits_ood.calibration_error(probs, np.array([0, 1, 1, 1]))
+    error, _ = digits.calibration_error(probs, np.array([0, 1, 1, 1]))
     # bins [0.9, 1]: confidence 2.82/3, two of three right; [0.6, 0.7): 0.6, none right
     assert error == pytest.approx(0.75 * (2.82 / 3 - 2 / 3) + 0.25 * 0.6, abs=1e-12)
 
@@ -76,5 +76,5 @@ def test_the_calibration_error_is_the_mean_gap_over_bins():
 def test_the_temperature_undoes_a_scaling():
     logits = np.random.default_rng(0).normal(size=(400, 3)) * 2
     y = (logits + np.random.default_rng(1).gumbel(size=logits.shape)).argmax(1)
-    one, three = digits_ood.temperature(logits, y), digits_ood.temperature(3 * logits, y)
+    one, three = (float(digits.temperature(jnp.asarray(scale * logits), y)) for scale in (1, 3))
     assert three / one == pytest.approx(3, rel=1e-4)

@@ -31,7 +31,6 @@ from probjax import (
     target,
 )
 from probjax.diagnostics import split_rhat
-from verification.exact.conjugate import linear_posterior
 from verification.methods import METHODS
 
 SMALL = {
@@ -43,15 +42,6 @@ SMALL = {
     "dropout": (dropout, {"num_draws": 3, "num_steps": 8}),
     "ensemble": (ensemble, {"num_members": 2}),
 }
-
-
-@pytest.fixture(scope="module")
-def exact(regression):
-    """(mean, covariance, log evidence) of the shared regression."""
-    _, data, design, noise, tau = regression
-    mean, precision = linear_posterior(design, data.y, noise, tau)
-    marginal = tau**2 * design @ design.T + noise**2 * np.eye(len(design))
-    return mean, np.linalg.inv(precision), stats.multivariate_normal.logpdf(data.y, np.zeros(len(design)), marginal)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from probjax import log_joint
 from verification.exact import glm_grid, horseshoe, kinked_plane, noise_scale
 from verification.exact import row_densities as rows_of
 from verification.exact.reference import LEVELS
-from verification.problems import dispersion, glms, noise_priors, shrinkage
+from verification.problems import dispersion, glms, noise_priors, ordinal, robust, shrinkage
 
-PROBLEMS = glms.PROBLEMS | noise_priors.PROBLEMS | shrinkage.PROBLEMS
+PROBLEMS = glms.PROBLEMS | robust.PROBLEMS | noise_priors.PROBLEMS | shrinkage.PROBLEMS
 BUILT = {}
 
 
@@ -37,22 +37,22 @@ def as_vectors(params):
 
 def exact_density(name):
     """θ [M, D] -> log p(θ, y), by the code that was integrated."""
-    g, d, n, s = glms, dispersion, noise_priors, shrinkage
+    g, d, n, r, s = glms, dispersion, noise_priors, robust, shrinkage
     learnt = lambda rows, log_prob, loc: d.learnt_density(rows, log_prob, loc)
-    line = n.line_density
+    line = r.line_density
     densities = {
         "probit": lambda: g.probit_density(g.probit_rows()),
         "poisson_exposure": lambda: g.poisson_density(g.poisson_rows()),
-        "ordinal_logit": lambda: g.ordinal_density(g.ordinal_rows()),
+        "ordinal_logit": lambda: ordinal.ordinal_density(ordinal.ordinal_rows()),
         "negative_binomial": lambda: learnt(d.negative_binomial_rows(), rows_of.negative_binomial, 0.0),
         "gamma_regression": lambda: learnt(d.gamma_rows(), rows_of.gamma, 0.0),
         "beta_regression": lambda: learnt(d.beta_rows(), rows_of.beta, 1.0),
         "zero_inflated": lambda: d.zero_inflated_density(d.zero_inflated_rows()),
         "binomial_trials": lambda: g.binomial_density(g.binomial_rows()),
-        "huber": lambda: line(n.huber_rows(), rows_of.huber, n.HUBER_SCALE, n.HUBER_DELTA),
-        "student_t_noise": lambda: line(n.student_rows(), rows_of.student_t, n.STUDENT_SCALE, n.STUDENT_DF),
+        "huber": lambda: line(r.huber_rows(), rows_of.huber, r.HUBER_SCALE, r.HUBER_DELTA),
+        "student_t_noise": lambda: line(r.student_rows(), rows_of.student_t, r.STUDENT_SCALE, r.STUDENT_DF),
         "quantile_regression": lambda: line(
-            n.quantile_rows(), rows_of.asymmetric_laplace, n.QUANTILE_SCALE, n.QUANTILE
+            r.quantile_rows(), rows_of.asymmetric_laplace, r.QUANTILE_SCALE, r.QUANTILE
         ),
         "lasso": lambda: s.lasso_density(s.lasso_rows()),
         "horseshoe": lambda: (

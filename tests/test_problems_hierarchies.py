@@ -11,9 +11,9 @@ from scipy import stats
 from verification.exact import gaussian_process, hierarchy, state_space
 from verification.exact.gaussian_mixture import HyperQuery, Queries, fitted_box, gaussian_mixture, hyper_sampler
 from verification.exact.reference import LEVELS
-from verification.problems import growth, hierarchies, processes, series
+from verification.problems import growth, hierarchies, local_level, processes, series
 
-PROBLEMS = {**hierarchies.PROBLEMS, **series.PROBLEMS, **processes.PROBLEMS}
+PROBLEMS = {**hierarchies.PROBLEMS, **local_level.PROBLEMS, **series.PROBLEMS, **processes.PROBLEMS}
 NUM = 40_000
 FULL_TOLERANCES = {"mean": 0.025, "sd": 0.025, "quantiles": 0.05, "correlations": 0.025}
 
@@ -46,8 +46,8 @@ def solver_of(name):
     if name == "growth_curves":
         return hierarchy.GrowthCurves.of_rows(growth.growth_data()[0], growth.TIMES, *growth.GROWTH_SCALES)
     if name == "local_level":
-        y = series.local_level_data()[: series.NUM_OBSERVED]
-        return state_space.LocalLevel(y, series.NUM_LEVELS, *series.LEVEL_SCALES)
+        y = local_level.local_level_data()[: local_level.NUM_OBSERVED]
+        return state_space.LocalLevel(y, local_level.NUM_LEVELS, *local_level.LEVEL_SCALES)
     if name == "autoregression":
         design, y = state_space.lagged(series.autoregression_data()[: series.AR_FIT], 2)
         return state_space.Regression(design, y, *series.AR_SCALES)
@@ -61,7 +61,7 @@ TO_PARAMS = {
     "eight_schools_noncentred": hierarchies._noncentred_params,
     "unequal_groups": hierarchies._one_way_params,
     "growth_curves": growth._growth_params,
-    "local_level": series._level_params,
+    "local_level": local_level._level_params,
     "autoregression": series._ar_params,
     "arma": series._arma_params,
     "gp_hyperparameters": processes._hyper_params,
@@ -186,13 +186,13 @@ def dense_growth(v):
 
 
 def dense_level(v):
-    y = series.local_level_data()[: series.NUM_OBSERVED]
-    start_scale, scale = series.LEVEL_SCALES
-    steps = np.arange(series.NUM_LEVELS)
+    y = local_level.local_level_data()[: local_level.NUM_OBSERVED]
+    start_scale, scale = local_level.LEVEL_SCALES
+    steps = np.arange(local_level.NUM_LEVELS)
     prior = lambda v: start_scale**2 + np.exp(2 * v[:, :1, None]) * np.minimum(steps[:, None], steps)
     noise = lambda v: np.repeat(np.exp(2 * v[:, 1:]), len(y), 1)
     log_prior = lambda v: hierarchy.log_half_normal(v, scale).sum(1)
-    return hierarchy.Dense(np.eye(len(y), series.NUM_LEVELS), y, prior, noise, log_prior)
+    return hierarchy.Dense(np.eye(len(y), local_level.NUM_LEVELS), y, prior, noise, log_prior)
 
 
 @pytest.mark.parametrize(

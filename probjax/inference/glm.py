@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from probjax import design, duality, likelihoods, newton, priors, proximal
+from probjax import design, design_curvature, duality, likelihoods, newton, priors, proximal
 from probjax.networks import is_linear
 from probjax.types import Data, Model, NotApplicable, Posterior
 from probjax.validation import check_inputs, require_counts
@@ -150,7 +150,7 @@ def _fit(key, model, data, max_steps, tolerance):
         tolerance = 1e-9 if origin.dtype == jnp.float64 else 1e-5
     bound = tolerance * whole.num_rows
     if priors.has_kink(model.prior):
-        w, info = _kinked(whole, origin, design.products(whole, proximal.SETS[0]), max_steps, bound)
+        w, info = _kinked(whole, origin, design_curvature.products(whole, proximal.SETS[0]), max_steps, bound)
         direction = origin
     else:
         w, info, direction = _smooth(key, whole, origin, max_steps, bound)
@@ -160,8 +160,9 @@ def _fit(key, model, data, max_steps, tolerance):
 def _smooth(key, whole, origin, max_steps, bound):
     sampled = design.sample(key, whole)
     quadratic = sampled is not whole and design.is_quadratic(whole)
-    factorise = lambda w: design.factorise_quadratic(whole, w) if quadratic else design.factorise(sampled, w)
-    solve = partial(design.solve_better, sampled)
+    from_moments = partial(design_curvature.factorise_quadratic, whole)
+    factorise = from_moments if quadratic else partial(design_curvature.factorise, sampled)
+    solve = partial(design_curvature.solve_better, sampled)
     first = factor = factorise(origin)
     start = origin
     if sampled is not whole and not quadratic:
@@ -169,7 +170,7 @@ def _smooth(key, whole, origin, max_steps, bound):
         near = newton.minimise(
             partial(design.gradient_and_predictor, sampled),
             factorise,
-            design.solve,
+            design_curvature.solve,
             origin,
             first,
             kind="rough",
@@ -189,11 +190,11 @@ def _smooth(key, whole, origin, max_steps, bound):
     )
     unbounded, direction = jnp.asarray(False), origin
     if whole.model.prior.sample is None and not design.is_quadratic(whole):
-        kept, direction = design.curvature_kept(first, state.factor, state.w)
+        kept, direction = design_curvature.curvature_kept(first, state.factor, state.w)
         unbounded = ~(kept > LOST)
     grad_norm = jnp.max(jnp.abs(state.grad))
     gap = 0.5 * jnp.vdot(state.grad, solve(state.factor, state.grad))
-    undetermined = design.undetermined(state.factor)
+    undetermined = design_curvature.undetermined(state.factor)
     objective = design.objective_at(whole, state.w, state.beside)
     return state.w, _report(state, grad_norm, objective, gap, undetermined, unbounded, bound), direction
 
@@ -202,9 +203,9 @@ def _kinked(whole, start, products, max_steps, bound):
     smooth = proximal.Smooth(
         lambda w: design.objective(whole, w),
         lambda w: design.gradient(whole, w),
-        lambda w, columns: design.curvature(whole, w, columns),
+        lambda w, columns: design_curvature.curvature(whole, w, columns),
         design.is_quadratic(whole),
-        design.quadratic(whole, products, start.dtype),
+        design_curvature.quadratic(whole, products, start.dtype),
     )
     kinks = design.kinks(whole, start.dtype)
     state = proximal.minimise(smooth, kinks, start, max_steps=max_steps, tolerance=bound)
@@ -219,7 +220,7 @@ def _bias_runs_away(whole, w, kinks):
     counts that are all alike)."""
     if not whole.has_bias or design.is_quadratic(whole):
         return jnp.asarray(False)
-    before, after = (design.bias_curvature(whole, v) for v in (jnp.zeros_like(w), w))
+    before, after = (design_curvature.bias_curvature(whole, v) for v in (jnp.zeros_like(w), w))
     return (kinks.rate[-1] == 0) & ~(after > LOST * before)
 
 
@@ -242,7 +243,7 @@ def _path(key, models, data, max_steps, tolerance):
     origin = design.stack(start)
     if tolerance is None:
         tolerance = 1e-9 if origin.dtype == jnp.float64 else 1e-5
-    products = design.products(design.Design(at(models), data, start), MOST_KEPT)
+    products = design_curvature.products(design.Design(at(models), data, start), MOST_KEPT)
 
     def step(w, model):
         whole = design.Design(model, data, start)

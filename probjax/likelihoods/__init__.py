@@ -7,12 +7,10 @@ what is `None` the network gives, as further entries of the tuple f.
 from probjax.likelihoods.classes import categorical, ordinal
 from probjax.likelihoods.counts import bernoulli, binomial, negative_binomial, poisson, zero_inflated_poisson
 from probjax.likelihoods.half_line import beta, gamma, log_normal
+from probjax.likelihoods.kinked import asymmetric_laplace, has_kink, laplace
 from probjax.likelihoods.real_line import (
-    asymmetric_laplace,
-    has_kink,
     huber,
     is_homoscedastic,
-    laplace,
     log_cosh,
     normal,
     student_t,

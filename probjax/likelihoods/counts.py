@@ -15,11 +15,9 @@ from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import logit
 
 from probjax import special
-from probjax.likelihoods.family import Family, count, likelihood, standard_uniform
+from probjax.likelihoods.family import Family, check_positive, count, likelihood, standard_uniform
 from probjax.types import Likelihood
 from probjax.validation import require_positive
-
-_LEARNT = "for a learnt one pass None and let the network give it"
 
 
 def bernoulli() -> Likelihood:
@@ -151,7 +149,7 @@ def negative_binomial(concentration: float | Array | None = None) -> Likelihood:
     >>> float(negative_binomial(1.0).log_prob(jnp.zeros(1), jnp.zeros(1))[0])  # geometric: log ½
     -0.693147...
     """
-    require_positive("likelihoods.negative_binomial", "concentration", concentration, _LEARNT)
+    check_positive("negative_binomial", concentration=concentration)
     return likelihood(_NEGATIVE_BINOMIAL, count, jnp.log, concentration=concentration)
 
 

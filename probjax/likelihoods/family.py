@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from probjax.types import Likelihood, Static
+from probjax.validation import require_positive
 
 
 class Family(NamedTuple):
@@ -83,6 +84,13 @@ def _mismatch(family, known, unknown, given):
     else:
         cure = f"; leave out what the network gives: likelihoods.{family.name}()"
     return f"likelihoods.{family.name}({call}) takes f = {told(unknown)} but the network gives {came}{cure}"
+
+
+def check_positive(name: str, **known: Any) -> None:
+    """Raises ValueError where a known parameter of `likelihoods.name` is not above 0."""
+    for argument, value in known.items():
+        cure = "for a learnt one pass None and let the network give it"
+        require_positive(f"likelihoods.{name}", argument, value, cure)
 
 
 def real(y, f, **known):

@@ -8,12 +8,9 @@ from jax import Array
 from jax.scipy.special import logit
 
 from probjax import special
-from probjax.likelihoods.family import Family, likelihood, positive
+from probjax.likelihoods.family import Family, check_positive, likelihood, positive
 from probjax.special import HALF_LOG_TWO_PI
 from probjax.types import Likelihood
-from probjax.validation import require_positive
-
-_LEARNT = "for a learnt one pass None and let the network give it"
 
 
 def gamma(concentration: float | Array | None = None) -> Likelihood:
@@ -26,7 +23,7 @@ def gamma(concentration: float | Array | None = None) -> Likelihood:
     >>> float(gamma(1.0).log_prob(jnp.ones(1), jnp.zeros(1))[0])  # exponential
     -1.0
     """
-    require_positive("likelihoods.gamma", "concentration", concentration, _LEARNT)
+    check_positive("gamma", concentration=concentration)
     return likelihood(_GAMMA, positive, jnp.log, concentration=concentration)
 
 
@@ -60,7 +57,7 @@ def log_normal(scale: float | Array | None = None) -> Likelihood:
     >>> round(float(log_normal(1.0).log_prob(jnp.ones(1), jnp.zeros(1))[0]), 4)
     -0.9189
     """
-    require_positive("likelihoods.log_normal", "scale", scale, _LEARNT)
+    check_positive("log_normal", scale=scale)
     return likelihood(_LOG_NORMAL, positive, jnp.log, scale=scale)
 
 
@@ -96,7 +93,7 @@ def beta(precision: float | Array | None = None) -> Likelihood:
     >>> bool(abs(beta(2.0).log_prob(jnp.array([0.3]), jnp.zeros(1))[0]) < 1e-6)  # uniform
     True
     """
-    require_positive("likelihoods.beta", "precision", precision, _LEARNT)
+    check_positive("beta", precision=precision)
     return likelihood(_BETA, _proportion, logit, precision=precision)
 
 

@@ -1,4 +1,4 @@
-"""Likelihoods of real numbers: a location, a scale, and how heavy the tails are.
+"""Likelihoods of real numbers, smooth in their location: it, a scale, and how heavy the tails are.
 
 With z = (y − μ)/s each density is exp(−ρ(z)) / (Z s); ρ is the loss that people minimise, and Z what they leave out.
 """
@@ -12,18 +12,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from probjax import special
-from probjax.likelihoods.family import Family, identity, likelihood, real, standard_uniform
+from probjax.likelihoods.family import Family, check_positive, identity, likelihood, real, standard_uniform
 from probjax.special import HALF_LOG_TWO_PI
 from probjax.types import Likelihood
-from probjax.validation import require_fraction, require_positive
 
-_LEARNT = "for a learnt one pass None and let the network give it"
 _ROOT_TWO_PI, _ROOT_HALF_PI, _ROOT_HALF = math.sqrt(2 * math.pi), math.sqrt(math.pi / 2), math.sqrt(0.5)
-
-
-def _checked(name, **values):
-    for argument, value in values.items():
-        require_positive(f"likelihoods.{name}", argument, value, _LEARNT)
 
 
 def normal(scale: float | Array | None = None) -> Likelihood:
@@ -39,7 +32,7 @@ def normal(scale: float | Array | None = None) -> Likelihood:
     >>> float(normal(2.0).log_prob(jnp.array([1.0]), jnp.array([1.0]))[0])  # −½ log 2π − log 2
     -1.6120857...
     """
-    _checked("normal", scale=scale)
+    check_positive("normal", scale=scale)
     return likelihood(NORMAL, real, identity, scale=scale)
 
 
@@ -48,13 +41,6 @@ def is_homoscedastic(likelihood: Likelihood) -> bool:
     log_prob = likelihood.log_prob
     family, known = log_prob.args if len(getattr(log_prob, "args", ())) == 2 else (None, {})
     return getattr(family, "value", None) is NORMAL and known["scale"] is not None and jnp.ndim(known["scale"]) == 0
-
-
-def has_kink(likelihood: Likelihood) -> bool:
-    """Whether −log p has a kink in f (`laplace`, `asymmetric_laplace`): a mode is not where the gradient vanishes, and
-    elsewhere there is no curvature."""
-    args = getattr(likelihood.log_prob, "args", ())
-    return bool(args) and getattr(args[0], "value", None) in (LAPLACE, _ASYMMETRIC_LAPLACE)
 
 
 def _normal_log_prob(y, loc, scale):
@@ -88,7 +74,7 @@ def student_t(df: float | Array | None = None, scale: float | Array | None = Non
     >>> float(student_t(1.0, 1.0).log_prob(jnp.zeros(1), jnp.zeros(1))[0])  # Cauchy: −log π
     -1.144729...
     """
-    _checked("student_t", df=df, scale=scale)
+    check_positive("student_t", df=df, scale=scale)
     return likelihood(STUDENT_T, real, identity, scale=scale, df=df)
 
 
@@ -139,32 +125,6 @@ STUDENT_T = Family(
 )
 
 
-def laplace(scale: float | Array | None = None) -> Likelihood:
-    """Double exponential: log p = −log 2b − |y − μ| / b. Its maximum-likelihood constant is the median.
-
-    Args:
-        scale: b > 0; `None`: f is (μ, b).
-
-    >>> float(laplace(0.5).log_prob(jnp.ones(1), jnp.zeros(1))[0])
-    -2.0
-    """
-    _checked("laplace", scale=scale)
-    return likelihood(LAPLACE, real, identity, scale=scale)
-
-
-def _laplace_log_prob(y, loc, scale):
-    return -jnp.log(2 * scale) - jnp.abs(y - loc) / scale
-
-
-def _laplace_sample(key, loc, scale):
-    return loc + scale * jax.random.laplace(key, loc.shape, loc.dtype)
-
-
-LAPLACE = Family(
-    "laplace", ("loc", "scale"), _laplace_log_prob, _laplace_sample, _location, lambda loc, scale: 2 * scale**2
-)
-
-
 def huber(delta: float | Array | None = 1.345, scale: float | Array | None = None) -> Likelihood:
     """Gaussian within δ scales of μ, exponential outside: log p = −log Z(δ) − log s − ρ(z), with ρ(z) = z²/2 for
     |z| ≤ δ and δ|z| − δ²/2 beyond, and Z(δ) = √2π (2Φ(δ) − 1) + (2/δ) exp(−δ²/2).
@@ -180,7 +140,7 @@ def huber(delta: float | Array | None = 1.345, scale: float | Array | None = Non
     >>> bool(jnp.allclose(core, normal(1.0).log_prob(jnp.ones(1), jnp.zeros(1))))
     True
     """
-    _checked("huber", delta=delta, scale=scale)
+    check_positive("huber", delta=delta, scale=scale)
     return likelihood(_HUBER, real, identity, scale=scale, delta=delta)
 
 
@@ -223,49 +183,6 @@ def _huber_variance(loc, scale, delta):
 _HUBER = Family("huber", ("loc", "scale", "delta"), _huber_log_prob, _huber_sample, _location, _huber_variance)
 
 
-def asymmetric_laplace(quantile: float | Array, scale: float | Array | None = None) -> Likelihood:
-    """Two exponentials of unlike slope: log p = log(q(1 − q)) − log s − z (q − 1[z < 0]), z = (y − μ)/s, whose
-    q-quantile is μ (Koenker & Machado 1999). Its maximum-likelihood constant is the sample's q-quantile.
-
-    Args:
-        quantile: q in (0, 1).
-        scale: s > 0; `None`: f is (μ, s).
-
-    `mean` is that of y, μ + s (1 − 2q)/(q(1 − q)), which is not μ unless q = ½.
-
-    >>> float(asymmetric_laplace(0.5, 1.0).log_prob(jnp.zeros(1), jnp.zeros(1))[0])  # log ¼
-    -1.386294...
-    """
-    _checked("asymmetric_laplace", scale=scale)
-    require_fraction("likelihoods.asymmetric_laplace", "quantile", quantile)
-    return likelihood(_ASYMMETRIC_LAPLACE, real, identity, scale=scale, quantile=quantile)
-
-
-def _asymmetric_laplace_log_prob(y, loc, scale, quantile):
-    return jnp.log(quantile) + jnp.log1p(-quantile) - jnp.log(scale) - quantile_loss((y - loc) / scale, quantile)
-
-
-def quantile_loss(z: Array, quantile: Array) -> Array:
-    """z (q − 1[z < 0]), also called pinball or check loss."""
-    return jnp.where(z < 0, (quantile - 1) * z, quantile * z)
-
-
-def _asymmetric_laplace_sample(key, loc, scale, quantile):
-    up_key, down_key = jax.random.split(key)
-    up = jax.random.exponential(up_key, loc.shape, loc.dtype) / quantile
-    return loc + scale * (up - jax.random.exponential(down_key, loc.shape, loc.dtype) / (1 - quantile))
-
-
-_ASYMMETRIC_LAPLACE = Family(
-    "asymmetric_laplace",
-    ("loc", "scale", "quantile"),
-    _asymmetric_laplace_log_prob,
-    _asymmetric_laplace_sample,
-    lambda loc, scale, q: loc + scale * (1 - 2 * q) / (q * (1 - q)),
-    lambda loc, scale, q: scale**2 * (1 - 2 * q * (1 - q)) / (q * (1 - q)) ** 2,
-)
-
-
 def log_cosh(scale: float | Array | None = None) -> Likelihood:
     """Hyperbolic secant: log p = −log πs − log cosh z, z = (y − μ)/s: quadratic near 0, linear far out.
 
@@ -275,7 +192,7 @@ def log_cosh(scale: float | Array | None = None) -> Likelihood:
     >>> float(log_cosh(1.0).log_prob(jnp.zeros(1), jnp.zeros(1))[0])  # −log π
     -1.144729...
     """
-    _checked("log_cosh", scale=scale)
+    check_positive("log_cosh", scale=scale)
     return likelihood(_LOG_COSH, real, identity, scale=scale)
 
 

@@ -13,7 +13,7 @@ from probjax import likelihoods, linear, losses, priors, regularisers, with_cutp
 from probjax.optimize import lbfgs
 from verification.claims import listings
 from verification.claims.parts import BAD, GOOD, THIRD, TRUTH, fitted, gap, on_weights
-from verification.claims.types import CONTROL, INSTEAD, STATED, UNDER, WITHOUT, Finding, Measurement
+from verification.claims.types import CONTROL, INSTEAD, REFUTED, STATED, UNDER, WITHOUT, Finding, Measurement
 
 LOGITS = np.concatenate([-np.geomspace(1e4, 1e-3, 60), [0.0], np.geomspace(1e-3, 1e4, 60)])
 
@@ -219,7 +219,7 @@ def not_every_loss_is_a_likelihood(rng) -> Finding:
 
     return Finding(
         [
-            Measurement(STATED, "spread of the hinge's total over f in ±4", spread(hinge), 1e-10),
+            Measurement(REFUTED, "spread of the hinge's total over f in ±4", spread(hinge), 1e-10),
             Measurement(
                 INSTEAD, "hinge totals at 0 and 1 less 0.736 and 1.135", gap([at[0], at[1]], [0.736, 1.135]), 5e-4
             ),

@@ -26,7 +26,7 @@ def run(console, ids: list[str], out: Path, seed: int, jobs: int) -> int:
     Returns:
         0 when every verdict is the ledger's and every negative control was rejected, else 1.
     """
-    from verification.claims import BY_ID
+    from verification.claims.ledger import BY_ID
 
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     start, entries = time.monotonic(), {}
@@ -75,7 +75,7 @@ def run_claim(task: tuple[str, str, int], tell=None) -> dict[str, Any]:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from verification.claims import BY_ID
+    from verification.claims.ledger import BY_ID
 
     claim, start = BY_ID[name], time.perf_counter()
     entry = {"statement": claim.statement, "answer": claim.answer, "ledger": claim.verdict}
@@ -138,7 +138,7 @@ def _draw(claim, judged, draw, path: Path) -> str:
 
 def write(out: Path, entries: dict[str, dict]) -> str:
     """summary.json with these claims in it, and claims.md of all it holds; returns both names."""
-    from verification.claims import BY_ID
+    from verification.claims.ledger import BY_ID
     from verification.report import stored_summary, write_whole
 
     summary = stored_summary(out)

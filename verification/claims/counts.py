@@ -134,21 +134,6 @@ def counts_under_squared_error(rng) -> Finding:
     negative = {name: float(np.sum(fit[2] < 0)) for name, fit in fits.items()}
     no_gain = control[0] - control[1]
     margin = lambda values: T_MARGIN * standard_error(values)
-
-    def draw(ax):
-        hour, order = t[new] % 24, np.argsort(t[new] % 24)
-        ax.plot(hour, y[new], ".", color="0.75", ms=3)
-        for fit, colour, name in ((2, BAD, "Gaussian"), (3, GOOD, "Poisson")):
-            value = fits["adequate"][fit][order]
-            ax.plot(hour[order], np.exp(value) if fit == 3 else value, color=colour, label=f"{name}, adequate basis")
-        in_time = fits["linear in time"][2]
-        ax.fill_between(
-            [0, 23], in_time.min(), in_time.max(), color=BAD, alpha=0.25, lw=0, label="Gaussian, linear in time"
-        )
-        ax.axhline(0, color="black", lw=0.8)
-        ax.set(xlabel="hour of the day", ylabel="count and prediction")
-        ax.legend(frameon=False)
-
     gains = gain["adequate"]
     return Finding(
         [
@@ -176,8 +161,23 @@ def counts_under_squared_error(rng) -> Finding:
                 CONTROL, "gain on Gaussian data, nats a row", no_gain.mean(), 0.0, margin(no_gain), at_least=True
             ),
         ],
-        draw,
+        lambda ax: _draw_counts(ax, t, y, new, fits),
     )
+
+
+def _draw_counts(ax, t, y, new, fits):
+    hour, order = t[new] % 24, np.argsort(t[new] % 24)
+    ax.plot(hour, y[new], ".", color="0.75", ms=3)
+    for fit, colour, name in ((2, BAD, "Gaussian"), (3, GOOD, "Poisson")):
+        value = fits["adequate"][fit][order]
+        ax.plot(hour[order], np.exp(value) if fit == 3 else value, color=colour, label=f"{name}, adequate basis")
+    in_time = fits["linear in time"][2]
+    ax.fill_between(
+        [0, 23], in_time.min(), in_time.max(), color=BAD, alpha=0.25, lw=0, label="Gaussian, linear in time"
+    )
+    ax.axhline(0, color="black", lw=0.8)
+    ax.set(xlabel="hour of the day", ylabel="count and prediction")
+    ax.legend(frameon=False)
 
 
 def bounded_targets(rng) -> Finding:

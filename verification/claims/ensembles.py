@@ -7,7 +7,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from scipy import stats
 
 from probjax import (
@@ -23,34 +22,12 @@ from probjax import (
     priors,
     randomised_map,
 )
+from verification.claims.infinite_width import tangent_members
+from verification.claims.members import ALPHA, NEAR, descend, one_step, sd_error
 from verification.claims.parts import BAD, GOOD, THIRD, TRUTH
 from verification.claims.types import CONTROL, INSTEAD, UNDER, WITHOUT, Finding, Measurement, standard_error
 from verification.exact.conjugate import linear_posterior
 from verification.work import build_problem
-
-NEAR = 0.05  # of an sd, relative
-ALPHA = 1e-4  # of each margin: the worst of some ten numbers then raises a false alarm in one run of a thousand
-
-
-def one_step(objective, params):
-    """A Newton step, which ends at the minimum of a quadratic from anywhere: column i of its Hessian is the difference
-    of two gradients, at w + eᵢ and at w."""
-    w, unravel = ravel_pytree(params)
-    gradient = jax.grad(lambda w: objective(unravel(w)))
-    slopes = jax.vmap(gradient)(w + jnp.eye(len(w) + 1, len(w), -1))
-    return unravel(w - jax.scipy.linalg.solve(slopes[1:] - slopes[0], slopes[0], assume_a="pos")), {}
-
-
-def sd_error(variances, exact) -> tuple[float, float]:
-    """Of √(mean over R independent variances [R, Q]) against exact sds [Q]: the worst relative error, and its margin, t
-    standard errors at `ALPHA`."""
-    ratios = np.asarray(variances) / np.asarray(exact) ** 2
-    sd = np.sqrt(ratios.mean(0))
-    error = ratios.std(0, ddof=1) / np.sqrt(len(ratios)) / (2 * np.maximum(sd, 1e-300))
-    margin = np.where(sd > 0, stats.t.ppf(1 - ALPHA / 2, len(ratios) - 1) * error, 0.0)
-    worst = int(np.argmax(np.abs(sd - 1) + margin))
-    return float(abs(sd[worst] - 1)), float(margin[worst])
-
 
 NOISE, FLAT = 0.3, np.inf
 SETS, MEMBERS = 512, 16
@@ -171,8 +148,9 @@ def members_as_draws(rng) -> Finding:
     drawn from their laws (randomised MAP), and f is linear: w* = Σ(Xᵀ(y + ε)/σ² + w₀/τ²) ~ N(m, Σ). So they are,
     without either, where there is no noise, no penalty, and the starts are the prior's: w* = P_null w₀ + X⁺y ~
     N(X⁺y, τ²P_null), the posterior's limit as σ → 0. Elsewhere they are copies of the one mode, or of the few that
-    there are."""
-    keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), 6)
+    there are; and a network of infinite width, linear in its weights once more, has starts that are the prior's only
+    where the last layer alone is trained."""
+    keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), 7)
     problem, classifier, digits = (
         build_problem(name, None) for name in ("linear", "network_classifier", "digits_network")
     )
@@ -194,6 +172,7 @@ def members_as_draws(rng) -> Finding:
     classes = _total_variation(keys[3], of(ensemble, adam, 2), classifier, 2)
     shaken = _total_variation(keys[4], of(randomised_map, adam, 32), classifier, RUNS)
     few = _few_modes(keys[5], digits)
+    infinite, process_sd, tangent_sd = tangent_members(keys[6])
 
     def near(role, what, variances, sd, noise=0.0):
         value, margin = sd_error(variances + noise**2, np.sqrt(sd**2 + noise**2))
@@ -213,6 +192,7 @@ def members_as_draws(rng) -> Finding:
             Measurement(WITHOUT, tv.format("anchors and noise drawn anew"), *_with_bound(shaken, TOTAL_VARIATION)),
             Measurement(WITHOUT, few_of.format(few.shape[1]), *_with_bound(sd_error(few, digits.reference.sd), NEAR)),
             near(CONTROL, "more weights than rows, no noise, one seed", same[:, free], clean[free]),
+            *infinite,
         ],
         lambda ax: _draw_members(
             ax,
@@ -220,6 +200,7 @@ def members_as_draws(rng) -> Finding:
             ("more weights than rows, no noise", clean[free], starts[:, free], THIRD, "s"),
             ("linear, starts alone", far_sd, ridge, BAD, "o"),
             ("digits, starts alone", digits.reference.sd, few, BAD, "x"),
+            ("infinite width, every layer trained", process_sd, tangent_sd[None] ** 2, BAD, "^"),
         ),
     )
 
@@ -231,12 +212,6 @@ def _draw_members(ax, *cases):
     ax.plot(ends, ends, color=TRUTH, lw=0.8, zorder=0)
     ax.set(xlabel="posterior's sd of f", ylabel="sd of f over members", xlim=(0, None), ylim=(0, None))
     ax.legend(frameon=False)
-
-
-def descend(objective, params, *, rate):
-    """Gradient descent."""
-    step = lambda w, _: (jax.tree.map(lambda a, slope: a - rate * slope, w, jax.grad(objective)(w)), None)
-    return jax.lax.scan(step, params, None, length=2000)[0], {}
 
 
 def _variances(key, method, model, data, at):

@@ -77,15 +77,6 @@ def evidence_is_intractable(rng) -> Finding:
     regression, unit = "logistic regression, 559 rows", "one tanh unit, 15 rows"
     elbo = found[0][:, 1]
 
-    def draw(ax):
-        spots = np.arange(4)
-        for where, colour, name in ((0, GOOD, regression), (1, BAD, unit)):
-            ax.bar(spots + 0.4 * where - 0.2, found[where][:, :4].mean(0), 0.4, color=colour, label=name)
-        ax.axhline(0, color=TRUTH, lw=0.8)
-        ax.set(ylabel="log evidence less the exact one, nats", xticks=spots)
-        ax.set_xticklabels([name.replace(" sampling", "\nsampling").replace(", ", ",\n") for name in names[:4]])
-        ax.legend(frameon=False)
-
     return Finding(
         [
             Measurement(UNDER, "conjugate: closed form less the oracle's", abs(conjugate), 1e-8),
@@ -106,8 +97,18 @@ def evidence_is_intractable(rng) -> Finding:
             ),
             told(CONTROL, 0, 4, f"{regression} (no Occam term)"),
         ],
-        draw,
+        lambda ax: _draw_evidence(ax, found, names, regression, unit),
     )
+
+
+def _draw_evidence(ax, found, names, regression, unit):
+    spots = np.arange(4)
+    for where, colour, name in ((0, GOOD, regression), (1, BAD, unit)):
+        ax.bar(spots + 0.4 * where - 0.2, found[where][:, :4].mean(0), 0.4, color=colour, label=name)
+    ax.axhline(0, color=TRUTH, lw=0.8)
+    ax.set(ylabel="log evidence less the exact one, nats", xticks=spots)
+    ax.set_xticklabels([name.replace(" sampling", "\nsampling").replace(", ", ",\n") for name in names[:4]])
+    ax.legend(frameon=False)
 
 
 def _distance_to_gaussian(log_density, low, high, widen=1.0):

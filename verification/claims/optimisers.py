@@ -9,7 +9,7 @@ import optax
 
 from probjax import likelihoods, priors, regularisers
 from verification.claims.parts import BAD, GOOD, THIRD, TRUTH, fitted, gap, on_weights
-from verification.claims.types import CONTROL, INSTEAD, STATED, UNDER, WITHOUT, Finding, Measurement
+from verification.claims.types import CONTROL, INSTEAD, REFUTED, UNDER, WITHOUT, Finding, Measurement
 
 DECAY = 0.05
 
@@ -104,8 +104,8 @@ def early_stopping_and_dropout(rng) -> Finding:
 
     return Finding(
         [
-            Measurement(STATED, "stopped descent less the nearest isotropic ridge, relative", min(residual), 1e-8),
-            Measurement(STATED, "dropout's penalty on twice the rows over that on the rows − 1", twice, 1e-8),
+            Measurement(REFUTED, "stopped descent less the nearest isotropic ridge, relative", min(residual), 1e-8),
+            Measurement(REFUTED, "dropout's penalty on twice the rows over that on the rows − 1", twice, 1e-8),
             Measurement(INSTEAD, "stopped descent less its filter", gap(stopped, filtered(share)), 1e-10),
             Measurement(INSTEAD, "stopped descent less the ridge λᵢ", gap(stopped, anisotropic), 1e-10),
             Measurement(INSTEAD, "equal singular values: less one ridge", _one_ridge(x, y, descend, steps), 1e-10),
@@ -160,7 +160,7 @@ def every_optimiser(rng) -> Finding:
 
     return Finding(
         [
-            Measurement(STATED, "squared error that descent stopped after one step leaves", loss(stopped), 1e-16),
+            Measurement(REFUTED, "squared error that descent stopped after one step leaves", loss(stopped), 1e-16),
             Measurement(INSTEAD, "squared error of descent from two starts", max(loss(end), loss(from_zero)), 1e-16),
             Measurement(INSTEAD, "distance of their answers", gap(end, from_zero), 0.1, at_least=True),
             Measurement(INSTEAD, "descent from w₀ less P_null w₀ + X⁺y", gap(end, null @ start + least_norm), 1e-8),

@@ -10,7 +10,7 @@ from sklearn.linear_model import Lasso, Ridge
 from probjax import Data, Model, empirical_bayes, glm, likelihoods, linear, priors, regularisers
 from verification.claims import listings
 from verification.claims.parts import BAD, GOOD, KEY, THIRD, TRUTH, fitted, gap, least_squares, on_weights
-from verification.claims.types import CONTROL, INSTEAD, STATED, UNDER, WITHOUT, Finding, Measurement
+from verification.claims.types import CONTROL, INSTEAD, REFUTED, STATED, UNDER, WITHOUT, Finding, Measurement
 
 
 def _regression(rng):
@@ -130,7 +130,7 @@ def no_mass_at_zero(rng) -> Finding:
 
     return Finding(
         [
-            Measurement(STATED, "posterior mass of |w| ≤ 1e-9", near(1e-9), 0.01, at_least=True),
+            Measurement(REFUTED, "posterior mass of |w| ≤ 1e-9", near(1e-9), 0.01, at_least=True),
             Measurement(INSTEAD, "the mode", abs(mode), 0.0),
             Measurement(INSTEAD, "posterior mass of |w| ≤ 1e-9", near(1e-9), 1e-6),
             Measurement(INSTEAD, "the mean", abs(mean), 0.01, at_least=True),
@@ -230,7 +230,7 @@ def tails_and_zeros(rng) -> Finding:
 
     return Finding(
         [
-            Measurement(STATED, "exact zeros of 5 under Student's t", student, 1.0, at_least=True),
+            Measurement(REFUTED, "exact zeros of 5 under Student's t", student, 1.0, at_least=True),
             Measurement(INSTEAD, "log density at 50, Student's t over Laplace, nats", tail, 100.0, at_least=True),
             Measurement(INSTEAD, "exact zeros under the Laplace", kinked, 1.0, at_least=True),
             Measurement(CONTROL, "exact zeros under the Gaussian", gaussian, 1.0, at_least=True),

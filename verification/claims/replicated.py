@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from verification.claims.types import CONTROL, STATED, WITHOUT, Measurement
+from verification.claims.types import CONTROL, REFUTED, STATED, WITHOUT, Measurement
 
 ALPHA = 1e-3  # of one measurement, two-sided
 
@@ -20,7 +20,7 @@ def farthest(role: str, what: str, ratios: np.ndarray, bound: float) -> Measurem
     that is what the role is for, else the one least sure to lie within it."""
     ratios = np.asarray(ratios).reshape(len(ratios), -1)
     off, margin = np.abs(ratios.mean(0) - 1), _margin(ratios)
-    sign = -1 if role in (STATED, WITHOUT, CONTROL) else 1
+    sign = -1 if role in (STATED, REFUTED, WITHOUT, CONTROL) else 1
     at = int(np.argmax(off + sign * margin))
     return Measurement(role, what, float(off[at]), bound, float(margin[at]))
 

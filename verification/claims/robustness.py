@@ -62,14 +62,6 @@ def outliers(rng) -> Finding:
     far = jnp.array([1e6])
     bounded = [abs(float(score(families[name], far)[0])) for name in ("Laplace", "Huber", "Student t₄")]
 
-    def draw(ax):
-        names, spots = list(errors), np.arange(3)
-        for i, (name, colour) in enumerate((("least squares", BAD), ("Huber", GOOD), ("least absolute", THIRD))):
-            rmse = [np.sqrt(errors[where][i].mean()) for where in names]
-            ax.bar(spots + 0.27 * (i - 1), rmse, 0.27, color=colour, label=name)
-        ax.set(xticks=spots, xticklabels=names, ylabel="RMSE of the slope")
-        ax.legend(frameon=False)
-
     return Finding(
         [
             told(UNDER, "outliers in y", 1, "Huber"),
@@ -86,8 +78,17 @@ def outliers(rng) -> Finding:
             told(WITHOUT, "outliers in x", 2, "LAD"),
             told(CONTROL, "outliers in y", 0, "least squares"),
         ],
-        draw,
+        lambda ax: _draw_outliers(ax, errors),
     )
+
+
+def _draw_outliers(ax, errors):
+    names, spots = list(errors), np.arange(3)
+    for i, (name, colour) in enumerate((("least squares", BAD), ("Huber", GOOD), ("least absolute", THIRD))):
+        rmse = [np.sqrt(errors[where][i].mean()) for where in names]
+        ax.bar(spots + 0.27 * (i - 1), rmse, 0.27, color=colour, label=name)
+    ax.set(xticks=spots, xticklabels=names, ylabel="RMSE of the slope")
+    ax.legend(frameon=False)
 
 
 def _variance_models():
@@ -126,20 +127,6 @@ def noise_that_varies(rng) -> Finding:
         at_least=True,
     )
 
-    def draw(ax):
-        for name, colour in (("varying", GOOD), ("constant", BAD)):
-            order = np.argsort(x[new][:, 0])
-            smooth = np.convolve(gain[name][order], np.ones(60) / 60, mode="valid")
-            ax.plot(
-                np.convolve(x[new][order, 0], np.ones(60) / 60, mode="valid"),
-                smooth,
-                color=colour,
-                label=f"{name} noise",
-            )
-        ax.axhline(0, color=TRUTH, lw=0.8)
-        ax.set(xlabel="x", ylabel="gain in log density, nats a row (60 rows averaged)")
-        ax.legend(frameon=False)
-
     return Finding(
         [
             Measurement(
@@ -148,8 +135,23 @@ def noise_that_varies(rng) -> Finding:
             told(STATED, "varying"),
             told(CONTROL, "constant"),
         ],
-        draw,
+        lambda ax: _draw_gain(ax, x, new, gain),
     )
+
+
+def _draw_gain(ax, x, new, gain):
+    for name, colour in (("varying", GOOD), ("constant", BAD)):
+        order = np.argsort(x[new][:, 0])
+        smooth = np.convolve(gain[name][order], np.ones(60) / 60, mode="valid")
+        ax.plot(
+            np.convolve(x[new][order, 0], np.ones(60) / 60, mode="valid"),
+            smooth,
+            color=colour,
+            label=f"{name} noise",
+        )
+    ax.axhline(0, color=TRUTH, lw=0.8)
+    ax.set(xlabel="x", ylabel="gain in log density, nats a row (60 rows averaged)")
+    ax.legend(frameon=False)
 
 
 def _held_out(model, data, new):

@@ -12,14 +12,16 @@ EPS = float(np.finfo(float).eps)
 ROUNDINGS = 64 * EPS  # of the sum of the sizes of what is added: what a few dozen operations may lose
 
 HOLDS, HOLDS_IF, FALSE, UNDECIDED = "holds", "holds if", "false as stated", "undecided"
-STATED, UNDER, WITHOUT, INSTEAD, CONTROL = "as stated", "under the condition", "without it", "instead", "control"
+STATED, REFUTED, UNDER, WITHOUT = "as stated", "stated, and not so", "under the condition", "without it"
+INSTEAD, CONTROL = "instead", "control"
 
 
 class Measurement(NamedTuple):
     """One number against its bound.
 
-    role: STATED, the statement itself; UNDER and WITHOUT, the statement where its condition is met and where it is not;
-        INSTEAD, what is true in its place; CONTROL, a wrong variant that must not meet the bound.
+    role: STATED, the statement itself; REFUTED, a part of it that has to miss its bound for sure; UNDER and WITHOUT,
+        the statement where its condition is met and where it is not; INSTEAD, what is true in its place; CONTROL, a
+        wrong variant that must not meet the bound.
     margin: of the number's own error (0 for what is computed exactly up to the bound).
     at_least: the number must be no smaller than the bound, rather than no larger.
     """
@@ -62,17 +64,18 @@ class Claim(NamedTuple):
 
 def verdict(measurements: list[Measurement]) -> str:
     """`holds`: all that is stated is met. `holds if`: met under the condition, and not without it. `false as stated`:
-    something stated is not met, and what is said instead is. `undecided`: anything else."""
+    every part that is said to be refuted is, all other parts are met, and so is what is said instead. `undecided`:
+    anything else, as where a part that was thought to hold does not."""
     of = lambda role: [m.met for m in measurements if m.role == role]
-    stated, under, without, instead = map(of, (STATED, UNDER, WITHOUT, INSTEAD))
-    if any(met is None for met in (*stated, *under, *without, *instead)):
+    stated, refuted, under, without, instead = map(of, (STATED, REFUTED, UNDER, WITHOUT, INSTEAD))
+    if any(met is None for met in (*stated, *refuted, *under, *without, *instead)):
         return UNDECIDED
     if under or without:
         conditional = under and without and all(under) and not any(without) and all(stated) and all(instead)
-        return HOLDS_IF if conditional else UNDECIDED
-    if stated and all(stated):
-        return HOLDS
-    return FALSE if stated and instead and all(instead) else UNDECIDED
+        return HOLDS_IF if conditional and not refuted else UNDECIDED
+    if refuted:
+        return FALSE if instead and not any(refuted) and all(stated) and all(instead) else UNDECIDED
+    return HOLDS if stated and all(stated) and all(instead) else UNDECIDED
 
 
 def control_rejected(measurements: list[Measurement]) -> bool:
@@ -84,7 +87,7 @@ def control_rejected(measurements: list[Measurement]) -> bool:
 def decisive(measurements: list[Measurement]) -> Measurement:
     """The measurement that the verdict hangs on: the first that is not met among what is stated or without the
     condition; where all are met, the one nearest to its bound."""
-    judged = [m for m in measurements if m.role in (STATED, UNDER, WITHOUT)]
+    judged = [m for m in measurements if m.role in (STATED, REFUTED, UNDER, WITHOUT)]
     missed = [m for m in judged if not m.met]
     if missed:
         return missed[0]

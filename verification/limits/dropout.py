@@ -9,12 +9,18 @@ from scipy.special import betainc, logsumexp
 
 from verification.exact.conjugate import LinearGaussian
 from verification.exact.reference import Reference, correlation
-from verification.types import Limit
+from verification.methods import Method
+from verification.types import Limit, Problem
 
 WOBBLE = 0.05  # posterior sds by which fits may end apart: an atom this near to a quantile falls on either side
 
 
-def dropout(method, problem):
+def dropout(method: Method, problem: Problem) -> Limit | None:
+    """Bernoulli masks on a linear model: f(x) = Σ wⱼxⱼmⱼ/q, each mⱼ 1 with probability q and else 0, so that Var f =
+    (1 − q)/q Σ wⱼ²xⱼ² over the masked inputs, w the adaptive-ridge solution (Wager et al. 2013; Gal & Ghahramani 2016).
+
+    All 2ᴰ masks are added up: f is a sum of atoms, not a Gaussian. An entry of `below` [9, Q] is NaN where an atom lies
+    within `WOBBLE` posterior sds of the quantile. None where the problem is no linear regression."""
     if problem.linear is None:
         return None
     keep = 1 - method.settings["rate"]

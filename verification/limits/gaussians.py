@@ -7,21 +7,31 @@ from scipy.special import ndtr
 
 from verification.checks import importance
 from verification.exact.reference import Reference
-from verification.types import Limit
+from verification.methods import Method
+from verification.types import Limit, Problem
 
 
-def map_estimate(method, problem):
+def map_estimate(method: Method, problem: Problem) -> Limit:
+    """One draw, at the mode: every query's sd is 0, and neither quantiles nor correlations exist. Its mean and
+    log-predictive are known where the posterior is Gaussian, the mode being the mean (Bishop 2006 §3.3)."""
     return Limit(point_mass(problem), "a single draw has no spread", "by definition")
 
 
-def ensemble(method, problem):
+def ensemble(method: Method, problem: Problem) -> Limit | None:
+    """Members that differ by their starts alone: a strictly concave log posterior has one maximum, which all of them
+    reach (Boyd & Vandenberghe 2004 §4.2.1), so their sd is 0 in every query. None where log p is not known to be
+    concave."""
     if not problem.log_concave:
         return None
     reason = "every member of an ensemble reaches the one mode of a log-concave posterior"
     return Limit(point_mass(problem), reason, "convexity")
 
 
-def mean_field(method, problem):
+def mean_field(method: Method, problem: Problem) -> Limit | None:
+    """The factorised q that minimises KL(q ‖ p) for p = N(m, Λ⁻¹), Λ [P, P]: N(m, diag(1/Λᵢᵢ)) (Bishop 2006 §10.1.2).
+
+    `below` [9, Q] is that of the queries' Gaussians. `pareto_k` is that of as many exact draws of q. None where the
+    problem is no linear regression."""
     if problem.linear is None:
         return None
     mean, precision = problem.linear.posterior
@@ -41,7 +51,7 @@ def _oracle(mean, precision, num_draws) -> float:
     return float(np.mean(importance.oracle_pareto_k(np.random.default_rng(0), p, q, num_draws=num_draws, runs=100)))
 
 
-def point_mass(problem) -> Reference:
+def point_mass(problem: Problem) -> Reference:
     """All draws at the mode; where the posterior is Gaussian, the mode, and so every number, is known."""
     exact = problem.reference
     if problem.linear is None:
