@@ -229,8 +229,10 @@ def test_bad_input_is_named(regression_network):
         lambda key: {"body": params[0], "head": params[1]}, lambda p, x: network.apply((p["body"], p["head"]), x)
     )
     named = Model(*named, prior=model.prior, likelihood=model.likelihood)
-    with pytest.raises(ValueError, match=r"layer is None but params has the top-level entries \['body', 'head'\]"):
-        where(laplace_last_layer, named, fit=trained(named.init(KEY)))
+    for layer, error in ((None, NotApplicable), ("tail", ValueError)):
+        said = rf"layer is {layer!r} but params has the top-level entries \['body', 'head'\]"
+        with pytest.raises(error, match=said):
+            where(laplace_last_layer, named, fit=trained(named.init(KEY)), layer=layer)
     one = run(laplace_last_layer, named, data, named.init(KEY), layer="head").info
     other = run(laplace_last_layer, model, data, params).info
     assert float(one["log_evidence"]) == pytest.approx(float(other["log_evidence"]), abs=1e-9)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probjax import stein
-from probjax.inference.stein import median_root, stein_force
+from probjax.inference.stein import bandwidth, median_root, stein_force
 
 
 def force_by_hand(w, score):
@@ -25,7 +25,8 @@ def test_the_stein_force_is_its_definition():
     w = np.random.default_rng(0).standard_normal((7, 3)) + 5
     score = lambda v: np.array([1.0, 2.0, 3.0]) - v**2
     expected = force_by_hand(w, score)
-    np.testing.assert_allclose(stein_force(jnp.asarray(w), score(w)), expected, rtol=1e-11, atol=1e-12)
+    h = bandwidth(jnp.asarray(((w[:, None] - w) ** 2).sum(-1)))
+    np.testing.assert_allclose(stein_force(jnp.asarray(w), score(w), h), expected, rtol=1e-11, atol=1e-12)
 
 
 def test_stein_particles_end_where_no_force_is_left_with_too_little_variance(density):

@@ -78,7 +78,7 @@ METHODS: dict[str, Method] = {
         further("iaf", inference.iaf, **FREE_DRAWS),
         further("bnaf", inference.bnaf, **FREE_DRAWS),
         further("importance_corrected", inference.importance_corrected, num_draws=1000),
-        further("stein", inference.stein, num_particles=100),
+        further("stein", inference.stein, num_particles=100, num_steps=1000),
         further("dropout_gaussian", inference.dropout, rate=0.1, mask=gaussian_mask, **FREE_DRAWS),
         # 100 members: quantiles need as many
         further("anchored", inference.anchored, num_members=128),

@@ -15,7 +15,7 @@ from probjax.inference.at_mode import find_mode, gaussian_posterior
 from probjax.inference.laplace_ggn import gauss_newton
 from probjax.networks import is_linear
 from probjax.optimize import lbfgs
-from probjax.types import Data, Model, Params, Posterior, Prior, as_model
+from probjax.types import Data, Model, NotApplicable, Params, Posterior, Prior, as_model
 from probjax.validation import check_inputs, require_counts
 
 
@@ -47,7 +47,8 @@ def laplace_last_layer(
         last layer integrated out, the prior density of rest* included.
 
     Raises:
-        NotApplicable: the model is a Target, or its likelihood has a kink.
+        NotApplicable: the model is a Target, its likelihood has a kink, or params is no list of layers and none is
+            named.
         ValueError: params is a dict and `layer` is not one of its names.
 
     >>> from functools import partial
@@ -96,7 +97,8 @@ def last_layer_of(model: Model, params: Params, layer: str | int | None) -> tupl
     layer = len(params) - 1 if layer is None and sequence else layer
     names = list(range(len(params))) if sequence else sorted(params) if isinstance(params, dict) else []
     if layer not in names:
-        raise ValueError(f"last layer: layer is {layer!r} but params has the top-level entries {names}; name the last")
+        error = NotApplicable if layer is None else ValueError  # one that is not named may be none
+        raise error(f"last layer: layer is {layer!r} but params has the top-level entries {names}; name the last")
     before = params[:layer] if sequence else {name: params[name] for name in names if name < layer}
     start = sum(leaf.size for leaf in jax.tree.leaves(before))  # `ravel_pytree` takes a dict's names in order
     index = start + jnp.arange(ravel_pytree(params[layer])[0].size)

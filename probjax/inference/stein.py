@@ -16,6 +16,8 @@ from probjax.density import target
 from probjax.types import Data, Model, Posterior, Target
 from probjax.validation import check_inputs, require_counts, require_positive
 
+BETWEEN_BANDWIDTHS = 10  # steps; finding the median costs more than a step
+
 
 def stein(
     key: Array,
@@ -29,7 +31,8 @@ def stein(
     batch_size: int | None = None,
 ) -> Posterior:
     """wᵢ ← wᵢ + step · φ(wᵢ), φ(w) = 1/M Σⱼ [k(wⱼ, w) ∇ log p(y, wⱼ) + ∇_{wⱼ} k(wⱼ, w)] (Liu & Wang 2016), with
-    k(v, w) = exp(−‖v − w‖²/h) and h = (median distance)²/log M, anew each step.
+    k(v, w) = exp(−‖v − w‖²/h) and h = (median distance)²/log M, anew every ten steps: where particles rest that is no
+    other h than one anew each step.
 
     Deterministic but for the starting points. The variance is too small for few particles (Ba et al. 2022). Measured at
     the fixed point on N(0, 1) in D dimensions, mean over them: D = 1: 0.53 (M = 5), 0.78 (10), 0.88 (20), 0.94 (50),
@@ -67,30 +70,38 @@ def stein(
     scores = jax.vmap(score) if batch_size is None else lambda w: jax.lax.map(score, w, batch_size=batch_size)
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
 
-    def step(carry, _):
-        w, state = carry
-        updates, state = optimiser.update(-stein_force(w, scores(w)), state)
-        return (optax.apply_updates(w, updates), state), None
+    def climb(carry, num):
+        h = bandwidth(_squared_distances(carry[0]))
 
-    (w, _), _ = jax.lax.scan(step, (start, optimiser.init(start)), None, length=num_steps)
-    force = jnp.max(jnp.abs(stein_force(w, scores(w))))
-    info = {"force": force, "bandwidth": bandwidth(_squared_distances(w)), "converged": force <= tolerance}
+        def step(carry, _):
+            w, state = carry
+            updates, state = optimiser.update(-stein_force(w, scores(w), h), state)
+            return (optax.apply_updates(w, updates), state), None
+
+        return jax.lax.scan(step, carry, None, length=num)[0]
+
+    num_blocks, rest = divmod(num_steps, BETWEEN_BANDWIDTHS)
+    carry = (start, optimiser.init(start))
+    carry, _ = jax.lax.scan(lambda c, _: (climb(c, BETWEEN_BANDWIDTHS), None), carry, None, length=num_blocks)
+    w, _ = climb(carry, rest) if rest else carry
+    h = bandwidth(_squared_distances(w))
+    force = jnp.max(jnp.abs(stein_force(w, scores(w), h)))
+    info = {"force": force, "bandwidth": h, "converged": force <= tolerance}
     return Posterior(jax.vmap(unravel)(w), info)
 
 
-def stein_force(particles: Array, scores: Array) -> Array:
+def stein_force(particles: Array, scores: Array, h: Array) -> Array:
     """φ at each particle.
 
     Args:
         particles: [M, P].
         scores: [M, P], ∇ log p(y, ·) at the particles.
+        h: the kernel's bandwidth.
 
     Returns:
         [M, P].
     """
-    squared = _squared_distances(particles)
-    h = bandwidth(squared)
-    kernel = jnp.exp(-squared / h)
+    kernel = jnp.exp(-_squared_distances(particles) / h)
     centred = particles - jnp.mean(particles, axis=0)  # as in the distances: differences of near numbers
     repulsion = 2 / h * (centred * jnp.sum(kernel, axis=1)[:, None] - kernel @ centred)
     return (kernel @ scores + repulsion) / particles.shape[0]
