@@ -18,94 +18,39 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from sklearn.datasets import load_digits
 
 from experiments import output
+from experiments.digits import (
+    UNKNOWN,
+    area,
+    bins,
+    calibration_error,
+    checkpoints,
+    entropy,
+    network_model,
+    split_digits,
+    temperature,
+)
 from probjax import (
     Data,
-    Model,
     dropout,
     ensemble,
-    from_nnx,
     laplace_last_layer,
-    likelihoods,
-    log_joint,
     map_estimate,
     optimize,
     predict,
-    priors,
     swag_from_checkpoints,
     trained,
 )
 
 SEED, NUM_SPLITS = 0, 5
-NUM_CLASSES, NUM_VALID = 8, 200  # digits 0–7; rows of the training half that set the temperature alone
-NUM_STEPS, LEARNING_RATE, PRIOR_SCALE = 500, 0.01, 1.0
-NUM_DRAWS, NUM_MEMBERS, NUM_CHECKPOINTS = 100, 5, 40
-SGD_RATE, SGD_ROWS, SGD_STEPS = 0.1, 50, 20  # of the mean log joint; rows of a batch, steps between checkpoints
+NUM_STEPS, LEARNING_RATE = 500, 0.01
+NUM_DRAWS, NUM_MEMBERS = 100, 5
 LEAST_ROWS = 15  # of a bin in the figure
-NUM_BINS, ALARM = 10, 0.05  # of the calibration error; share of the known digits that may be turned away
-UNKNOWN = ("8 and 9", "shuffled")
+ALARM = 0.05  # share of the known digits that may be turned away
 METHODS = ("MAP", "MAP, temperature", "dropout", "ensemble", "last-layer Laplace", "SWAG")  # in the order of the table
 POINTS = METHODS[:2]  # one draw: nothing to disagree
-
-
-class Classifier(nnx.Module):
-    """64 pixels, one hidden layer, as many logits as classes."""
-
-    def __init__(self, rngs: nnx.Rngs):
-        self.hidden = nnx.Linear(64, 100, rngs=rngs)
-        self.drop = nnx.Dropout(0.3, rngs=rngs)
-        self.out = nnx.Linear(100, NUM_CLASSES, rngs=rngs)
-
-    def __call__(self, x):
-        return self.out(self.drop(nnx.relu(self.hidden(x))))
-
-
-class Split(NamedTuple):
-    """train, valid, test: digits 0–7. unknown: [U, 64] for each name."""
-
-    train: Data
-    valid: Data
-    test: Data
-    unknown: dict[str, np.ndarray]
-
-
-def split_digits(seed: int) -> Split:
-    """Half to train on and to set the temperature, half to test; pixels in [0, 1]."""
-    rng = np.random.default_rng(seed)
-    x, y = load_digits(return_X_y=True)
-    x = (x / 16).astype(np.float32)
-    known = rng.permutation(np.flatnonzero(y < NUM_CLASSES))
-    half = len(known) // 2
-    parts = np.split(known, [half - NUM_VALID, half])
-    shuffled = rng.permuted(x[parts[2]], axis=1)
-    return Split(*(Data(x[part], y[part]) for part in parts), dict(zip(UNKNOWN, (x[y >= NUM_CLASSES], shuffled))))
-
-
-def network_model() -> Model:
-    """The module with a prior over all its parameters."""
-    network = from_nnx(Classifier, jnp.zeros((1, 64)))
-    return Model(*network, prior=priors.normal(0.0, PRIOR_SCALE), likelihood=likelihoods.categorical())
-
-
-def checkpoints(key: jax.Array, model: Model, data: Data, params):
-    """params [T, …] along SGD with a constant rate, as a training loop would have saved them."""
-    total = len(data.y)
-
-    def step(params, key):
-        rows = jax.random.choice(key, total, (SGD_ROWS,))
-        mean = lambda params: log_joint(model, params, Data(data.x[rows], data.y[rows]), num_total=total) / total
-        return jax.tree.map(lambda leaf, slope: leaf + SGD_RATE * slope, params, jax.grad(mean)(params)), None
-
-    def visit(params, keys):
-        params, _ = jax.lax.scan(step, params, keys)
-        return params, params
-
-    return jax.lax.scan(visit, params, jax.random.split(key, (NUM_CHECKPOINTS, SGD_STEPS)))[1]
 
 
 def logits_of_all(key: jax.Array, data: Data, x: jax.Array) -> dict[str, jax.Array]:
@@ -128,19 +73,6 @@ def logits_of_all(key: jax.Array, data: Data, x: jax.Array) -> dict[str, jax.Arr
     return {name: predict(model, posterior, x) for name, posterior in found.items()}
 
 
-def temperature(logits: np.ndarray, y: np.ndarray) -> float:
-    """argmin over T of the log loss of logits [N, K] / T."""
-    from scipy.optimize import minimize_scalar
-
-    loss = lambda log_t: -np.mean(log_softmax(logits / np.exp(log_t))[np.arange(len(y)), y])
-    return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """In float64, along the last axis."""
-    return np.asarray(jax.nn.log_softmax(jnp.asarray(logits)), float)
-
-
 class Score(NamedTuple):
     """ece_null: the calibration error that a calibrated forecaster of the same confidences would show by chance. auroc,
     caught: by (unknown, measure), chance 0.5; the share turned away where ALARM of the known are."""
@@ -156,9 +88,8 @@ class Score(NamedTuple):
 def score(log_probs: np.ndarray, y: np.ndarray, sizes: dict[str, int]) -> Score:
     """log_probs [S, N, K] at the test rows and then the unknown ones."""
     probs = np.exp(log_probs).mean(0)
-    entropy = -np.sum(probs * np.log(np.maximum(probs, 1e-300)), axis=1)
-    expected = -np.sum(np.exp(log_probs) * log_probs, axis=2).mean(0)
-    measures = {"entropy": entropy, "mutual information": entropy - expected}
+    total = entropy(probs)
+    measures = {"entropy": total, "mutual information": total - entropy(np.exp(log_probs)).mean(0)}
     known, auroc, caught, start = slice(len(y)), {}, {}, len(y)
     for name, size in sizes.items():
         for measure, value in measures.items():
@@ -171,43 +102,14 @@ def score(log_probs: np.ndarray, y: np.ndarray, sizes: dict[str, int]) -> Score:
     return Score(float(np.mean(test.argmax(1) == y)), float(loss), *calibration_error(test, y), auroc, caught)
 
 
-def area(known: np.ndarray, unknown: np.ndarray) -> float:
-    """P(unknown > known) + ½ P(equal): the area under the ROC curve."""
-    from scipy.stats import rankdata
-
-    # differences of rounding alone are no order: a single draw has mutual information 0
-    ranks = rankdata(np.round(np.concatenate([known, unknown]), 6))
-    above = ranks[len(known) :].sum() - len(unknown) * (len(unknown) + 1) / 2
-    return float(above / (len(known) * len(unknown)))
-
-
-def calibration_error(probs: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Σ_b n_b/N |accuracy_b − confidence_b| over bins of the top confidence, and what it is on average when calibrated,
-    Σ_b n_b/N √(2/π · p(1 − p)/n_b): it is never 0, so that it is shown beside."""
-    weight, confidence, accuracy = bins(probs, y)
-    spread = np.sqrt(2 / np.pi * confidence * (1 - confidence) / (weight * len(y)))
-    return float(np.sum(weight * np.abs(accuracy - confidence))), float(np.sum(weight * spread))
-
-
-def bins(probs: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(share of rows, mean confidence, accuracy) of each bin that is not empty; the last one is closed."""
-    top, right = probs.max(1), probs.argmax(1) == y
-    index = np.minimum((top * NUM_BINS).astype(int), NUM_BINS - 1)
-    count = np.bincount(index, minlength=NUM_BINS)
-    full = count > 0
-    mean = lambda value: (np.bincount(index, value, NUM_BINS) / np.maximum(count, 1))[full]
-    return np.stack([count[full] / len(y), mean(top), mean(right)])
-
-
 def one_split(run, seed: int) -> tuple[dict[str, Score], dict[str, np.ndarray], np.ndarray]:
     """(scores, reliability bins by method, y) of one split."""
     split = split_digits(seed)
     x = np.concatenate([split.valid.x, split.test.x, *split.unknown.values()])
-    found = {name: log_softmax(f) for name, f in run(jax.random.key(seed), split.train, x).items()}
+    logits = run(jax.random.key(seed), split.train, x)
     num_valid = len(split.valid.y)
-    warm = temperature(found["MAP"][0, :num_valid], split.valid.y)
-    found["MAP, temperature"] = log_softmax(found["MAP"] / warm)
-    found = {name: found[name] for name in METHODS}
+    logits["MAP, temperature"] = logits["MAP"] / temperature(logits["MAP"][0, :num_valid], split.valid.y)
+    found = {name: np.asarray(jax.nn.log_softmax(logits[name]), float) for name in METHODS}
     sizes = {name: len(rows) for name, rows in split.unknown.items()}
     scores = {name: score(log_probs[:, num_valid:], split.test.y, sizes) for name, log_probs in found.items()}
     test = slice(num_valid, num_valid + len(split.test.y))

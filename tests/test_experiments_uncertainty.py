@@ -7,8 +7,29 @@ import pytest
 from scipy import integrate, stats
 from scipy.special import erf
 
-from experiments import contraction, deep_ensemble, epistemic_gap, mc_dropout, sine, width
-from probjax import Data, Model, likelihoods, location_and_scale, mlp, neural_linear_gaussian, priors
+from experiments import (
+    contraction,
+    cost_of_uncertainty,
+    deep_ensemble,
+    digits,
+    epistemic_gap,
+    large_networks,
+    mc_dropout,
+    sine,
+    width,
+)
+from probjax import (
+    Data,
+    Model,
+    Posterior,
+    likelihoods,
+    location_and_scale,
+    masked,
+    mlp,
+    neural_linear_gaussian,
+    predict,
+    priors,
+)
 from probjax.linearised import linearised
 from verification.exact.infinite_width import process_posterior
 
@@ -183,3 +204,79 @@ def test_coverage_counts_the_points_where_the_sine_is_within_two_sds():
     assert abs(found["error inside"][0] - 0.3) < 1e-12 and abs(found["sd at 5"][0] - 0.1) < 1e-12
     found = deep_ensemble.figures(deep_ensemble.Prediction(truth + 0.3, 0.1 * ones, 0.2 * ones))
     assert found["f covered inside"] == 0 and abs(found["aleatoric outside"][0] - 0.2) < 1e-12
+
+
+def test_streamed_masks_are_the_mixture_of_their_draws_and_one_draw_is_the_network():
+    model = Model(*mlp([64, 5, 8]), prior=priors.normal(), likelihood=likelihoods.categorical())
+    params, key, x = model.init(jax.random.key(0)), jax.random.key(1), jax.random.normal(jax.random.key(2), (4, 64))
+    mixture = lambda draws: cost_of_uncertainty.mixture(predict, model, key, Posterior(draws, {}), x)
+
+    @jax.jit
+    def both_ways():
+        draws = jax.vmap(lambda s: masked(model, params)(jax.random.fold_in(key, s)))(jnp.arange(6))
+        one = jax.tree.map(lambda leaf: leaf[None], params)
+        streamed = cost_of_uncertainty.over_masks(model, 6, key, params, x)
+        return (streamed, mixture(one)), (mixture(draws), jax.nn.log_softmax(model.apply(params, x)))
+
+    for found, expected in zip(*both_ways()):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_blocks_filled_up_are_the_rows_themselves():
+    x, sizes = np.arange(14.0).reshape(7, 2), []
+    square = lambda block: sizes.append(len(block)) or block**2
+    for size in (1, 3, 7, 20):
+        np.testing.assert_array_equal(cost_of_uncertainty.in_blocks(square, x, size), x**2)
+        assert set(sizes) == {size}
+        sizes.clear()
+
+
+def test_a_gain_is_paired_by_rows():
+    losses = np.random.default_rng(0).exponential(size=50)
+    worth = lambda losses: (None, cost_of_uncertainty.Worth(losses, 0.0, {}))
+    found = {cost_of_uncertainty.MAP: worth(losses), "better": worth(losses - 0.1)}
+    ((name, gain, error),) = cost_of_uncertainty.gains(found)
+    assert name == "better" and abs(gain - 0.1) < 1e-12 and error < 1e-12
+
+
+def test_the_cost_of_uncertainty_makes_its_table_and_figure(tmp_path, monkeypatch):
+    small = {"FIT": {"num_steps": 60, "learning_rate": 0.02}, "PASSES": (10, 30), "REPEATS": 3}
+    for name, value in small.items():
+        monkeypatch.setattr(cost_of_uncertainty, name, value)
+    ways = cost_of_uncertainty.ways
+    kept = {cost_of_uncertainty.MAP, "temperature", "dropout, T=10", "last layer, probit"}
+    chosen = lambda model: [way for way in ways(model) if kept & set(way.predictives)]
+    monkeypatch.setattr(cost_of_uncertainty, "ways", chosen)
+    calls = caught(monkeypatch, cost_of_uncertainty, "print_table")
+    assert is_figure(cost_of_uncertainty.main(tmp_path))
+    found = calls[0][0]
+    assert set(found) == kept | {"dropout, T=30"}
+    assert all(len(cost.calls[count]) == 3 for cost, _ in found.values() for count in cost_of_uncertainty.ROWS)
+    nbytes = {name: cost.nbytes for name, (cost, _) in found.items()}
+    assert nbytes["dropout, T=10"] == nbytes["dropout, T=30"] and nbytes["last layer, probit"] > nbytes["MAP"]
+    assert all(w.losses.mean() < np.log(digits.NUM_CLASSES) and w.auroc["8 and 9"] > 0.5 for _, w in found.values())
+
+
+def test_large_networks_says_what_cannot_be_held_and_what_is_linear(tmp_path, monkeypatch):
+    """On a small network: sampled and linearised draws of one posterior, a method that refuses, one that fails."""
+    monkeypatch.setattr(large_networks, "CASES", ("dense",))
+    monkeypatch.setattr(large_networks, "network", lambda name, x: mlp([64, 3, 10], activation=jax.nn.relu))
+    methods = large_networks.methods
+
+    def chosen(case):
+        found = {name: methods(case)[name] for name in ("map_estimate", "laplace_kron, linearised")}
+        nowhere = lambda key, model, data: Posterior({"weight": jnp.zeros(3)}, {})
+        gone = lambda key, model, data: Posterior(
+            jax.tree.map(lambda leaf: jnp.full((2, *leaf.shape), jnp.nan), case.mode), {"num_nonpositive": 7}
+        )
+        predict = found["map_estimate"][1]
+        return found | {"refusing": (nowhere, predict), "failing": (gone, predict)}
+
+    monkeypatch.setattr(large_networks, "methods", chosen)
+    calls = caught(monkeypatch, large_networks, "print_table")
+    assert is_figure(large_networks.main(tmp_path))
+    found = {name: result for (name, _), result in calls[0][0].items()}
+    for name in ("map_estimate", "laplace_kron, linearised"):
+        assert found[name].nll < np.log(10) and found[name].accuracy > 0.3 and not found[name].said
+    assert np.isnan(found["refusing"].nll) and "draws" in found["refusing"].said
+    assert np.isnan(found["failing"].nll) and found["failing"].said.endswith("7)")
