@@ -58,8 +58,8 @@ CLAIMS = (
         "D7",
         "Deep ensembles approximate the posterior predictive.",
         "In models linear in their weights: with anchors and noise drawn anew, or without noise and penalty from "
-        "starts that are the prior's. Starts alone give copies of one mode; on networks neither is the posterior, not even at "
-        "infinite width, unless the last layer alone is trained.",
+        "starts that are the prior's. Starts alone give copies of one mode; on networks neither is the posterior, not "
+        "even at infinite width, unless the last layer alone is trained.",
         HOLDS_IF,
         ensembles.members_as_draws,
     ),
