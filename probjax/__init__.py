@@ -1,10 +1,27 @@
-"""Machine learning seen as probability, in JAX: densities, approximations of posteriors, predictions."""
+"""Machine learning seen as probability, in JAX: densities, approximations of posteriors, predictions, calibration."""
 
-from probjax import information, likelihoods, losses, networks, optimize, priors, regularisers, special
+from probjax import (
+    calibration,
+    conformal,
+    information,
+    likelihoods,
+    losses,
+    networks,
+    optimize,
+    out_of_distribution,
+    priors,
+    recalibration,
+    regularisers,
+    scores,
+    selective,
+    special,
+    uncertainty,
+)
 from probjax.axis import over_leading_axis
 from probjax.density import log_joint, log_likelihood, log_prior, target
 from probjax.evidence import empirical_bayes, log_evidence
 from probjax.flax_networks import Masked, from_linen, from_nnx
+from probjax.forecasts import Forecast, from_logits, from_probs
 from probjax.heads import columns, location_and_scale, with_cutpoints, with_learnt, with_learnt_scale
 from probjax.inference import (
     anchored,
@@ -58,6 +75,7 @@ from probjax.predictive import (
     predictive_moments,
     predictive_sd,
 )
+from probjax.tempered import with_temperature
 from probjax.types import Data, Likelihood, Model, Network, NotApplicable, Posterior, Prior, Target, as_model
 from probjax.validation import check_inputs
 
@@ -65,6 +83,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Data",
+    "Forecast",
     "Likelihood",
     "Masked",
     "Model",
@@ -79,14 +98,18 @@ __all__ = [
     "bernoulli_mask",
     "bnaf",
     "bootstrap",
+    "calibration",
     "check_inputs",
     "columns",
+    "conformal",
     "diagonal_gaussian",
     "dropout",
     "empirical_bayes",
     "ensemble",
     "from_linen",
+    "from_logits",
     "from_nnx",
+    "from_probs",
     "full_rank",
     "gaussian_mask",
     "ggn_gaussian",
@@ -125,6 +148,7 @@ __all__ = [
     "neural_linear_gaussian",
     "nuts",
     "optimize",
+    "out_of_distribution",
     "over_leading_axis",
     "pairs_weights",
     "pareto_smoothed",
@@ -137,7 +161,10 @@ __all__ = [
     "priors",
     "probit",
     "randomised_map",
+    "recalibration",
     "regularisers",
+    "scores",
+    "selective",
     "sghmc",
     "sgld",
     "special",
@@ -147,7 +174,9 @@ __all__ = [
     "target",
     "target_from_numpyro",
     "trained",
+    "uncertainty",
     "with_cutpoints",
     "with_learnt",
     "with_learnt_scale",
+    "with_temperature",
 ]
