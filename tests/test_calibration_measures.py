@@ -229,3 +229,10 @@ def test_sums_of_bins_are_traced(binary):
     which = np.minimum((binary[0] * 15).astype(int), 14)
     assert np.array_equal(count, np.bincount(which)) and np.array_equal(events, np.bincount(which, binary[1]))
     assert np.allclose(total, np.bincount(which, binary[0]), atol=1e-10)
+
+
+def test_the_curve_bends_between_its_outer_knots_only():
+    logit = np.linspace(-5, 5, 201)  # outer knots at ±4.5
+    bend = np.abs(np.diff(cal.smooth._basis(logit), 2, axis=0))
+    assert bend[np.abs(logit[1:-1]) > 4.56].max() < 1e-12
+    assert bend.shape == (199, 5) and bend[:, 2:].max(0).min() > 1e-4
