@@ -1,6 +1,9 @@
-"""The ledger: statements that are made of losses, priors, evidence and information, each executed."""
+"""The ledger: statements made of losses, priors, scores, calibration, evidence and uncertainty, each executed."""
 
-from verification.claims.ledger import information, losses, priors, uncertainty
+from verification.claims.ledger import decisions, information, losses, priors, recalibration, scores, uncertainty
 
-LEDGER = (*losses.CLAIMS, *priors.CLAIMS, *uncertainty.CLAIMS, *information.CLAIMS)
+CALIBRATION = sorted(
+    (*scores.CLAIMS, *recalibration.CLAIMS, *decisions.CLAIMS), key=lambda claim: int(claim.id.removeprefix("C"))
+)
+LEDGER = (*losses.CLAIMS, *priors.CLAIMS, *CALIBRATION, *uncertainty.CLAIMS, *information.CLAIMS)
 BY_ID = {claim.id: claim for claim in LEDGER}
