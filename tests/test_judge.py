@@ -69,6 +69,17 @@ def test_each_damage_is_caught_by_its_check_and_by_no_other_reason(change, caugh
         assert failed <= caught | {"q05", "q95", "ks", "w1"}
 
 
+def test_a_problem_with_long_tails_gets_more_keys_at_each_look():
+    seen = []
+
+    def draw(num):
+        seen.append(num)
+        return sampler()(num)
+
+    verdicts = judge(problem()._replace(more_keys=2), "m", draw)
+    assert seen[0] == 32 and all(v.num_replications >= 32 for v in verdicts if v.outcome == "pass")
+
+
 def test_draws_that_are_not_finite_fail_what_applies_and_nothing_else():
     verdicts = judge(problem(), "m", sampler(change=lambda q: np.full_like(q, np.nan)))
     outcomes = {v.check: v.outcome for v in verdicts}

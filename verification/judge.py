@@ -69,7 +69,7 @@ def judge(
     """Hold a method to a problem's exact answer by every check.
 
     Args:
-        problem: a `Problem`; only its name and reference are used.
+        problem: a `Problem`; only its name, reference and `more_keys` are used.
         draw: R -> Replications from R fresh keys, never the same twice.
         limit: a theorem's wrong answer, or None.
         stop_at_fail: leave what is open unresolved once one fail is confirmed.
@@ -78,7 +78,7 @@ def judge(
     Returns:
         One Verdict a check. `expected` is "theorem" or "no" here; the findings are compared by the caller.
     """
-    summaries = summarise(draw(budget.num_replications), problem.reference.quantiles)
+    summaries = summarise(draw(budget.num_replications * problem.more_keys), problem.reference.quantiles)
     checks = [check for check in CHECKS if only is None or check.name in only]
     pending, verdicts = checks, {}
     for look in range(budget.doublings + 1):

@@ -138,7 +138,7 @@ def _controls(stored):
     rows = [
         [row["problem"], row["control"], "yes" if row["must_fail"] else "no"]
         + [str(row[k]) for k in ("fail", "pass", "unresolved")]
-        + [str(row["caught_by"].get(c.name, 0)) for c in CHECKS]
+        + ["" if row["caught_by"] is None else str(row["caught_by"].get(c.name, 0)) for c in CHECKS]  # not kept
         for row in stored["rates"]
     ]
     return [told, "", *_table(header, rows)]

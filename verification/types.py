@@ -35,6 +35,7 @@ class Problem(NamedTuple):
     log_concave: whether the posterior has one mode for sure.
     linear: the regression behind a Gaussian posterior, from which `limits` computes known wrong answers; else None.
     bug: a wrong program that this problem, and few others, can catch; needs `exact_draws`.
+    more_keys: a factor for the keys of each look, where long tails would leave exact draws undecided.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Problem(NamedTuple):
     log_concave: bool = False
     linear: Any = None
     bug: Bug | None = None
+    more_keys: int = 1
 
 
 class Replications(NamedTuple):

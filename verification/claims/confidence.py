@@ -40,14 +40,14 @@ def nets_and_forests(rng) -> Finding:
     forest = np.array([[_forest_error(rng, data) for data in each] for each in splits.values()])
     tree = np.array([_forest_error(rng, data, num_trees=1) for data in splits["odd digits"]])
     shuffled = np.array([_forest_error(rng, _shuffled(rng, data)) for data in splits["breast cancer"]])
-    share = "share of 60 runs in which {} confident"
+    share = "share of 60 runs in which {}-confident"
     mean = "confidence less accuracy, mean over six sets: {}"
     return Finding(
         [
             average(UNDER, mean.format("nets"), net.mean(0), 0.0, at_least=True),
-            average(UNDER, share.format("nets are over-"), np.mean(net > 0, axis=0), MOST, at_least=True),
+            average(UNDER, share.format("nets are over"), np.mean(net > 0, axis=0), MOST, at_least=True),
             average(UNDER, mean.format("forests"), forest.mean(0), 0.0),
-            average(UNDER, share.format("forests are under-"), np.mean(forest < 0, axis=0), MOST, at_least=True),
+            average(UNDER, share.format("forests are under"), np.mean(forest < 0, axis=0), MOST, at_least=True),
             average(WITHOUT, f"odd digits: nets with weight decay {STRONG}", strong, 0.0, at_least=True),
             average(WITHOUT, "odd digits: forests of one tree", tree, 0.0),
             average(CONTROL, "breast cancer, labels shuffled: forests", shuffled, 0.0),

@@ -24,9 +24,9 @@ def reject_the_unsure(rng) -> Finding:
     wrong with probability 1 − c, so the i most confident rows have risk (i + 1)/(4(N + 1)) on average, and the area is
     1/8 + 1/(4(N + 1)), half the risk of answering always. Answering where c > t has risk (1 − t)/2.
 
-    A threshold chosen because the risk *seen* above it is at most the target breaks it in two samples of five here; bounds
-    at δ/T each (Geifman & El-Yaniv 2017), or a fixed sequence of thresholds at δ (Angelopoulos et al. 2021), do so
-    with probability at most δ."""
+    A threshold chosen because the risk *seen* above it is at most the target breaks it in two samples of five here;
+    bounds at δ/T each (Geifman & El-Yaniv 2017), or a fixed sequence of thresholds at δ (Angelopoulos et al. 2021), do
+    so with probability at most δ."""
     p = rng.uniform(size=(SAMPLES, ROWS))
     confidence = np.maximum(p, 1 - p)
     errors = rng.uniform(size=p.shape) > confidence

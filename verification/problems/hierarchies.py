@@ -64,6 +64,7 @@ def _eight_schools(name, about, model, to_params, bug) -> Problem:
         reference=solved("eight_schools", solve),  # one posterior, two parameterisations
         exact_draws=exact_draws(SCHOOLS, [801], to_params),
         bug=Bug(bug.name, redrawn(bug.damage, [801], to_params)),
+        more_keys=2,  # differences of effects have their 95% point where their density is low
     )
 
 
