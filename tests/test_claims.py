@@ -162,3 +162,13 @@ def test_the_listings_print_their_figures():
     w = np.linalg.lstsq(np.column_stack([train.x, np.ones(80)]), train.y, rcond=None)[0]
     rmse = np.sqrt(np.mean((test.y - test.x @ w[:-1] - w[-1]) ** 2))
     assert rmse == pytest.approx(listings.SPARSE["MLE"][1], rel=1e-10)
+
+
+def test_numbers_of_any_make_are_fit_for_json():
+    made = [
+        m(STATED, np.float32(0.5)),
+        m(STATED, jnp.asarray(0.25), margin=jnp.asarray(0.0)),
+        m(CONTROL, np.float64("inf")),
+    ]
+    rows = command.summarised(made)["measurements"]
+    assert json.loads(json.dumps(rows, allow_nan=False))[2]["value"] == "inf" and rows[1]["value"] == 0.25

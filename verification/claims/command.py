@@ -107,9 +107,11 @@ def summarised(measurements: list[Measurement]) -> dict[str, Any]:
 
 
 def _plain(value):
-    """JSON has no infinities: they become the words "inf", "-inf", "nan"."""
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else str(float(value))
+    """JSON has no infinities: they become the words "inf", "-inf", "nan"; and no arrays of one number."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     return value
 
 
