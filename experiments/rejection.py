@@ -87,7 +87,7 @@ def as_seen(confidence: np.ndarray, errors: np.ndarray) -> float:
     """The lowest threshold whose answers on these rows kept the promise: what an engineer reads off the curve."""
     curve = risk_coverage(confidence, errors)
     below = np.append(curve.threshold[1:], -np.inf)
-    good = np.flatnonzero(curve.risk <= TARGET)
+    good = np.flatnonzero((curve.risk <= TARGET) & (below < curve.threshold))  # no threshold parts equal confidences
     return float(below[good[-1]]) if good.size else np.inf
 
 
