@@ -30,8 +30,7 @@ LEVEL = 0.95
 
 def print_table(title: str, report: Report) -> None:
     """The table, then the sentences."""
-    rows = [[cell.replace("[", "\\[") for cell in row] for row in report.rows]  # no markup
-    output.table(title, ["", "value", "± se, or interval", "beside it"], rows)
+    output.table(title, ["", "value", "± se, or interval", "beside it"], report.rows)
     for sentence in report.recommendation:
         print(f"→ {sentence}")
     for caveat in report.caveats:

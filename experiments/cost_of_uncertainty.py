@@ -24,6 +24,8 @@ from jax.nn import log_softmax
 import probjax as pj
 from experiments import digits, output
 from experiments.digits import UNKNOWN, Split
+from probjax.information import entropy
+from probjax.out_of_distribution import auroc as area_under_curve
 
 SEED = 0
 NUM_VALID = 240  # leaves 481 rows of 8 classes to learn from: full Gauss–Newton takes at most 4000 outputs
@@ -38,10 +40,11 @@ FAMILIES = ("temperature", "dropout", "ensemble", "last layer", GGN, "SWAG")  # 
 
 class Way(NamedTuple):
     """fit: (key, trained params, split) -> state. predictives: (key, state, x [N, 64]) -> log p [N, K], by their names:
-    what one fit is used for."""
+    what one fit is used for. traced: whether the fit can be compiled as a whole."""
 
     fit: Callable
     predictives: dict[str, Callable]
+    traced: bool = True
 
 
 class Cost(NamedTuple):
@@ -66,7 +69,7 @@ def ways(model: pj.Model) -> list[Way]:
     sampled = partial(mixture, pj.predict, model)
 
     def warm(key, params, split):
-        return params, digits.temperature(model.apply(params, split.valid.x), split.valid.y)
+        return params, digits.inverse_temperature(model.apply(params, split.valid.x), split.valid.y)
 
     def masks(key, params, split):  # trained anew: a network that never saw masks is no good under them
         draws = pj.dropout(key, model, split.train, num_draws=1, num_masks=1, **FIT).draws
@@ -89,7 +92,9 @@ def ways(model: pj.Model) -> list[Way]:
     last, straight = partial(pj.laplace_last_layer, layer="out"), partial(mixture, pj.predict_linearised, model)
     return [
         Way(lambda key, params, split: params, {MAP: lambda key, params, x: log_softmax(model.apply(params, x))}),
-        Way(warm, {"temperature": lambda key, state, x: log_softmax(model.apply(state[0], x) / state[1])}),
+        Way(
+            warm, {"temperature": lambda key, state, x: log_softmax(model.apply(state[0], x) * state[1])}, traced=False
+        ),
         Way(masks, {f"dropout, T={count}": partial(over_masks, model, count) for count in PASSES}),
         *(Way(partial(members, count), {f"ensemble, M={count}": sampled}) for count in MEMBERS),
         Way(partial(laplace, last), {"last layer, sampled": sampled}),
@@ -146,8 +151,8 @@ def in_blocks(program: Callable, x: np.ndarray, size: int) -> np.ndarray:
 def examine(key: jax.Array, way: Way, params: Any, split: Split) -> dict[str, tuple[Cost, Worth]]:
     """Fit once; predict, time and score by each name."""
     fit_key, draw_key = jax.random.split(key)
-    fit = compiled(way.fit, fit_key, params, split)
-    state, fitting = timed(fit, fit_key, params, split, most=0)
+    fit = compiled(way.fit, fit_key, params, split) if way.traced else way.fit
+    state, fitting = timed(fit, fit_key, params, split, most=int(not way.traced))  # untraced, the first call compiles
     x, found = np.concatenate([split.test.x, *split.unknown.values()]), {}
     for name, log_probs in way.predictives.items():
         calls = {}
@@ -162,12 +167,12 @@ def examine(key: jax.Array, way: Way, params: Any, split: Split) -> dict[str, tu
 
 def worth(probs: np.ndarray, split: Split) -> Worth:
     """probs [N, K] at the test rows and then the unknown ones."""
-    y, entropy = split.test.y, digits.entropy(probs)
+    y, unsure = split.test.y, np.asarray(entropy(probs))
     ends = np.cumsum([len(y), *map(len, split.unknown.values())])
-    known, *others = np.split(entropy, ends[:-1])
-    auroc = {name: digits.area(known, other) for name, other in zip(split.unknown, others)}
+    known, *others = np.split(unsure, ends[:-1])
+    auroc = {name: area_under_curve(known, other).area for name, other in zip(split.unknown, others)}
     losses = -np.log(probs[np.arange(len(y)), y])
-    return Worth(losses, digits.calibration_error(probs[: len(y)], y)[0], auroc)
+    return Worth(losses, digits.top_label_error(probs[: len(y)], y).value, auroc)
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:

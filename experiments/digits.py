@@ -1,4 +1,5 @@
-"""What the experiments on digits share: known and unknown ones, a Flax network, and how probabilities are scored."""
+"""What the experiments on digits share: known and unknown ones, a Flax network, and how its forecasts are mended and
+scored."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from flax import nnx
 from sklearn.datasets import load_digits
 
-from probjax import Data, Model, from_nnx, likelihoods, log_joint, optimize, priors
+from probjax import Data, Model, calibration, from_logits, from_nnx, likelihoods, log_joint, priors, recalibration
 
 NUM_CLASSES, NUM_VALID = 8, 200  # digits 0–7; rows of the training half that set the temperature alone
 PRIOR_SCALE = 1.0
@@ -75,41 +76,11 @@ def checkpoints(key: jax.Array, model: Model, data: Data, params):
     return jax.lax.scan(visit, params, jax.random.split(key, (NUM_CHECKPOINTS, SGD_STEPS)))[1]
 
 
-def temperature(logits: jax.Array, y: jax.Array) -> jax.Array:
-    """argmin over T of the log loss of logits [N, K] / T: a scalar."""
-    loss = lambda log_t: -jnp.mean(likelihoods.categorical().log_prob(y, logits / jnp.exp(log_t)))
-    log_t, _ = optimize.lbfgs(loss, jnp.zeros((), logits.dtype))
-    return jnp.exp(log_t)
+def inverse_temperature(logits: jax.Array, y: np.ndarray) -> jax.Array:
+    """1/T of the temperature that suits logits [N, K] best; not traceable."""
+    return recalibration.temperature(from_logits(logits), y).params.inverse_temperature
 
 
-def entropy(probs: np.ndarray) -> np.ndarray:
-    """−Σ p log p of the last axis, nats; a class of probability 0 adds nothing."""
-    return -np.sum(probs * np.log(np.maximum(probs, 1e-300)), axis=-1)
-
-
-def area(known: np.ndarray, unknown: np.ndarray) -> float:
-    """P(unknown > known) + ½ P(equal): the area under the ROC curve."""
-    from scipy.stats import rankdata
-
-    # differences of rounding alone are no order: a single draw has mutual information 0
-    ranks = rankdata(np.round(np.concatenate([known, unknown]), 6))
-    above = ranks[len(known) :].sum() - len(unknown) * (len(unknown) + 1) / 2
-    return float(above / (len(known) * len(unknown)))
-
-
-def calibration_error(probs: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Σ_b n_b/N |accuracy_b − confidence_b| over bins of the top confidence, and what it is on average when calibrated,
-    Σ_b n_b/N √(2/π · p(1 − p)/n_b): it is never 0, so that it is shown beside."""
-    weight, confidence, accuracy = bins(probs, y)
-    spread = np.sqrt(2 / np.pi * confidence * (1 - confidence) / (weight * len(y)))
-    return float(np.sum(weight * np.abs(accuracy - confidence))), float(np.sum(weight * spread))
-
-
-def bins(probs: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(share of rows, mean confidence, accuracy) of each bin that is not empty; the last one is closed."""
-    top, right = probs.max(1), probs.argmax(1) == y
-    index = np.minimum((top * NUM_BINS).astype(int), NUM_BINS - 1)
-    count = np.bincount(index, minlength=NUM_BINS)
-    full = count > 0
-    mean = lambda value: (np.bincount(index, value, NUM_BINS) / np.maximum(count, 1))[full]
-    return np.stack([count[full] / len(y), mean(top), mean(right)])
+def top_label_error(probs: np.ndarray, y: np.ndarray) -> calibration.CalibrationError:
+    """Of the most likely class, in bins of equal width."""
+    return calibration.top_label_error(probs, y, num_bins=NUM_BINS, bins="equal_width")

@@ -23,14 +23,11 @@ import numpy as np
 from experiments import output
 from experiments.digits import (
     UNKNOWN,
-    area,
-    bins,
-    calibration_error,
     checkpoints,
-    entropy,
+    inverse_temperature,
     network_model,
     split_digits,
-    temperature,
+    top_label_error,
 )
 from probjax import (
     Data,
@@ -43,6 +40,8 @@ from probjax import (
     swag_from_checkpoints,
     trained,
 )
+from probjax.out_of_distribution import auroc as area_under_curve
+from probjax.uncertainty import split_entropy
 
 SEED, NUM_SPLITS = 0, 5
 NUM_STEPS, LEARNING_RATE = 500, 0.01
@@ -88,18 +87,20 @@ class Score(NamedTuple):
 def score(log_probs: np.ndarray, y: np.ndarray, sizes: dict[str, int]) -> Score:
     """log_probs [S, N, K] at the test rows and then the unknown ones."""
     probs = np.exp(log_probs).mean(0)
-    total = entropy(probs)
-    measures = {"entropy": total, "mutual information": total - entropy(np.exp(log_probs)).mean(0)}
+    parts = split_entropy(np.exp(log_probs))
+    measures = {"entropy": np.asarray(parts.total), "mutual information": np.asarray(parts.epistemic)}
     known, auroc, caught, start = slice(len(y)), {}, {}, len(y)
     for name, size in sizes.items():
         for measure, value in measures.items():
             mine, others = value[known], value[start : start + size]
-            auroc[name, measure] = area(mine, others)
+            auroc[name, measure] = area_under_curve(mine, others).area
             caught[name, measure] = float(np.mean(others > np.quantile(mine, 1 - ALARM)))
         start += size
     test = probs[known]
     loss = -np.mean(np.log(test[np.arange(len(y)), y]))
-    return Score(float(np.mean(test.argmax(1) == y)), float(loss), *calibration_error(test, y), auroc, caught)
+    error = top_label_error(test, y)
+    accuracy = float(np.mean(test.argmax(1) == y))
+    return Score(accuracy, float(loss), error.value, error.null_value, auroc, caught)
 
 
 def one_split(run, seed: int) -> tuple[dict[str, Score], dict[str, np.ndarray], np.ndarray]:
@@ -108,7 +109,7 @@ def one_split(run, seed: int) -> tuple[dict[str, Score], dict[str, np.ndarray], 
     x = np.concatenate([split.valid.x, split.test.x, *split.unknown.values()])
     logits = run(jax.random.key(seed), split.train, x)
     num_valid = len(split.valid.y)
-    logits["MAP, temperature"] = logits["MAP"] / temperature(logits["MAP"][0, :num_valid], split.valid.y)
+    logits["MAP, temperature"] = logits["MAP"] * inverse_temperature(logits["MAP"][0, :num_valid], split.valid.y)
     found = {name: np.asarray(jax.nn.log_softmax(logits[name]), float) for name in METHODS}
     sizes = {name: len(rows) for name, rows in split.unknown.items()}
     scores = {name: score(log_probs[:, num_valid:], split.test.y, sizes) for name, log_probs in found.items()}
@@ -145,9 +146,11 @@ def save_figure(found: list[dict[str, Score]], probs: dict[str, np.ndarray], y: 
     names, colours = list(probs), dict(zip(probs, output.COLOURS))
     axes[0].plot([0.2, 1], [0.2, 1], color=output.EXACT, lw=1, ls="--", label="calibrated")
     for name in names:
-        share, confidence, accuracy = bins(probs[name], y)
-        enough = share * len(y) >= LEAST_ROWS
-        axes[0].plot(confidence[enough], accuracy[enough], "o-", color=colours[name], ms=4, lw=1.3, label=name)
+        shown = top_label_error(probs[name], y).bins
+        enough = shown.count >= LEAST_ROWS
+        axes[0].plot(
+            shown.forecast[enough], shown.frequency[enough], "o-", color=colours[name], ms=4, lw=1.3, label=name
+        )
     axes[0].set(title="confidence and accuracy, digits 0–7", ylabel="accuracy", ylim=(0.2, 1.03))
     axes[0].set(xlabel=f"confidence; bins of {LEAST_ROWS} rows or more", xlim=(0.2, 1.03))
     axes[0].legend(frameon=False, fontsize=8, loc="lower right")

@@ -14,12 +14,13 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable]) -> None:
     """Print one table; cells that are not text are printed as they are."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=Text(title), title_justify="left")  # Text: [a, b] is an interval, not markup
     for index, column in enumerate(columns):
-        shown.add_column(column, justify="left" if index == 0 else "right")
+        shown.add_column(Text(column), justify="left" if index == 0 else "right")
     for row in rows:
-        shown.add_row(*map(str, row))
+        shown.add_row(*(Text(str(cell)) for cell in row))
     Console(width=130).print(shown)
 
 

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from experiments import output
-from experiments.digits import UNKNOWN, split_digits, temperature
+from experiments.digits import UNKNOWN, inverse_temperature, split_digits
 from experiments.digits_ood import logits_of_all
 from probjax.conformal import aps_scores, at_label, lac_scores, prediction_set, threshold
 from probjax.selective import aurc, choose_in_sequence, choose_threshold, risk_coverage, selective_risks
@@ -72,7 +72,9 @@ def forecasts(run, seed: int) -> dict[str, Rows]:
     sizes = [NUM_WARM, NUM_HELD - NUM_WARM, len(split.test.y), *map(len, split.unknown.values())]
     x = np.concatenate([split.valid.x, split.test.x, *split.unknown.values()])
     logits = run(jax.random.key(seed), split.train, x)
-    logits["MAP, temperature"] = logits["MAP"] / temperature(logits["MAP"][0, :NUM_WARM], split.valid.y[:NUM_WARM])
+    logits["MAP, temperature"] = logits["MAP"] * inverse_temperature(
+        logits["MAP"][0, :NUM_WARM], split.valid.y[:NUM_WARM]
+    )
     y, found = np.concatenate([split.valid.y[NUM_WARM:], split.test.y]), {}
     for name in METHODS:
         probs = np.asarray(jax.nn.softmax(logits[name]), float).mean(0)

@@ -102,7 +102,7 @@ def print_table(found: dict[tuple[str, int], np.ndarray]) -> None:
     title = (
         f"{NUM_BINS} bins of equal mass, {calibration.bins.EDGE_RULE}; squares and kernel in 1e-4; test at {LEVEL:.0%}"
     )
-    output.table(title.replace("[", "\\["), columns, rows)  # no markup
+    output.table(title, columns, rows)
 
 
 def draw(ax, key: jax.Array, name: str, num_rows: int) -> None:

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from verification.claims.ensembles import descend, one_step, sd_error
 from verification.claims.heads import _mixture_sd, _shortfall
+from verification.claims.members import descend, one_step, sd_error
 
 
 def test_one_step_and_descent_end_at_the_minimum_of_a_quadratic():

@@ -59,16 +59,9 @@ def test_masks_need_units_to_drop_and_a_rate():
         masked(model, model.init(jax.random.key(0)), rate=1.0)
 
 
-def test_the_area_is_a_probability_and_ties_count_half():
-    known, unknown = np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0])
-    pairs = [(u > k) + 0.5 * (u == k) for k in known for u in unknown]
-    assert digits.area(known, unknown) == pytest.approx(np.mean(pairs), abs=1e-15)
-    assert digits.area(known, known + 1e-9) == 0.5  # differences of rounding
-
-
-def test_the_calibration_error_is_the_mean_gap_over_bins():
+def test_the_digits_are_scored_in_ten_bins_of_equal_width():
     probs = np.array([[0.9, 0.1], [0.92, 0.08], [0.6, 0.4], [0.0, 1.0]])
-    error, _ = digits.calibration_error(probs, np.array([0, 1, 1, 1]))
+    error = digits.top_label_error(probs, np.array([0, 1, 1, 1])).value
     # bins [0.9, 1]: confidence 2.82/3, two of three right; [0.6, 0.7): 0.6, none right
     assert error == pytest.approx(0.75 * (2.82 / 3 - 2 / 3) + 0.25 * 0.6, abs=1e-12)
 
@@ -76,5 +69,5 @@ def test_the_calibration_error_is_the_mean_gap_over_bins():
 def test_the_temperature_undoes_a_scaling():
     logits = np.random.default_rng(0).normal(size=(400, 3)) * 2
     y = (logits + np.random.default_rng(1).gumbel(size=logits.shape)).argmax(1)
-    one, three = (float(digits.temperature(jnp.asarray(scale * logits), y)) for scale in (1, 3))
-    assert three / one == pytest.approx(3, rel=1e-4)
+    one, three = (float(digits.inverse_temperature(jnp.asarray(scale * logits), y)) for scale in (1, 3))
+    assert one / three == pytest.approx(3, rel=1e-4)

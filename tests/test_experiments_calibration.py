@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiment_parts import is_figure
 from scipy.special import expit
 
 from experiments import brier_decomposition, calibrate, calibration_methods, rare_disease, reliability
@@ -12,10 +13,6 @@ from experiments.prediction_files import Predictions, read_predictions
 from probjax import scores
 from probjax.forecasts import from_logits, from_probs
 from probjax.recalibration import Assessment, Change, temperature
-
-
-def is_figure(path):
-    return path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 20_000
 
 
 def too_bold(num_rows=600, factor=2.0):

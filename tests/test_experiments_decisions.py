@@ -4,22 +4,12 @@ figure."""
 import jax
 import jax.numpy as jnp
 import numpy as np
+from experiment_parts import caught, is_figure
 from scipy import integrate, special, stats
 
 from experiments import aleatoric_vs_epistemic, label_smoothing_and_calibration, rejection
 from probjax.forecasts import from_logits
 from verification.work import build_problem
-
-
-def is_figure(path) -> bool:
-    return path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 20_000
-
-
-def caught(monkeypatch, module, name):
-    """A list that gets the positional arguments of each call of module.name."""
-    calls, keep = [], getattr(module, name)
-    monkeypatch.setattr(module, name, lambda *args: calls.append(args) or keep(*args))
-    return calls
 
 
 def test_far_is_three_times_as_far_from_the_mean():
@@ -127,7 +117,7 @@ def test_rejection_makes_its_table_and_figure(tmp_path, monkeypatch, capsys):
         return {"MAP": f[None], "dropout": draws, "ensemble": draws, "SWAG": draws}
 
     monkeypatch.setattr(rejection, "logits_of_all", logits_of_all)
-    monkeypatch.setattr(rejection, "temperature", lambda logits, y: jnp.asarray(2.0))
+    monkeypatch.setattr(rejection, "inverse_temperature", lambda logits, y: jnp.asarray(0.5))
     monkeypatch.setattr(rejection, "NUM_SPLITS", 2)
     monkeypatch.setattr(rejection, "NUM_RESAMPLES", 5)
     calls = caught(monkeypatch, rejection, "print_table")

@@ -4,23 +4,13 @@ each makes its table and figure."""
 import jax
 import numpy as np
 import pytest
+from experiment_parts import caught, is_figure
 from scipy import integrate, stats
 from scipy.optimize import linprog, minimize_scalar
 
 from experiments import evidence, heteroscedastic, map_priors, optimisers_and_priors, robust_losses
 from experiments import sparsity_is_not_in_the_posterior as sparsity
 from verification.claims import listings
-
-
-def is_figure(path) -> bool:
-    return path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 20_000
-
-
-def caught(monkeypatch, module, name):
-    """A list that gets the positional arguments of each call of module.name."""
-    calls, keep = [], getattr(module, name)
-    monkeypatch.setattr(module, name, lambda *args: calls.append(args) or keep(*args))
-    return calls
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiment_parts import caught, is_figure
 from scipy import integrate, stats
 from scipy.special import erf
 
@@ -32,17 +33,6 @@ from probjax import (
 )
 from probjax.linearised import linearised
 from verification.exact.infinite_width import process_posterior
-
-
-def is_figure(path) -> bool:
-    return path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 20_000
-
-
-def caught(monkeypatch, module, name):
-    """A list that gets the positional arguments of each call of module.name."""
-    calls, keep = [], getattr(module, name)
-    monkeypatch.setattr(module, name, lambda *args: calls.append(args) or keep(*args))
-    return calls
 
 
 def test_dropout_does_not_contract_and_the_posterior_does():

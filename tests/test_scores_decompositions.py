@@ -39,7 +39,7 @@ def test_five_terms_are_brier_and_each_is_its_definition(edges, weights):
     average = lambda values: np.average(values, weights=w)
     assert float(terms.score) == pytest.approx(average((PROBS - LABELS) ** 2), abs=1e-12)
     assert float(total(terms) + within(terms)) == pytest.approx(float(terms.score), abs=1e-12)
-    bins = np.digitize(PROBS, (np.linspace(0, 1, 11) if edges is None else edges)[1:-1])
+    bins = np.digitize(PROBS, (np.arange(11) / 10 if edges is None else edges)[1:-1])
     mean = np.array([np.average(PROBS[bins == b], weights=w[bins == b]) for b in bins])
     rate = np.array([np.average(LABELS[bins == b], weights=w[bins == b]) for b in bins])
     expected = [

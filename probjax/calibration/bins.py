@@ -65,7 +65,7 @@ def equal_mass_edges(probs: Any, num_bins: int) -> np.ndarray:
     [0.0, 0.25, 0.75, 1.0]
     """
     require_counts("equal_mass_edges", num_bins=(num_bins, 1))
-    ordered = np.sort(np.asarray(_of_event("equal_mass_edges", probs)))
+    ordered = np.sort(np.asarray(of_event("equal_mass_edges", probs)))
     starts = np.flatnonzero(ordered[1:] > ordered[:-1]) + 1  # where a cut splits no tie
     if len(starts) == 0 or num_bins == 1:
         return np.array([0, 1], ordered.dtype)
@@ -167,7 +167,12 @@ def bin_caveats(found: Bins, num_bins: int) -> tuple[str, ...]:
 _compiled_sums = jax.jit(bin_sums)
 
 
-def _of_event(where, probs):
+def of_event(where: str, probs: Any) -> Array:
+    """probs [N] of one event.
+
+    Raises:
+        ValueError: another shape, or probs that are none.
+    """
     probs = check_probs(where, probs)
     if probs.ndim != 1:
         raise ValueError(
@@ -181,6 +186,6 @@ def _checked(where, probs, labels, num_bins, bins):
     """probs [N], labels [N] and edges [B + 1]."""
     if bins not in BINNINGS:
         raise ValueError(f"{where}: bins is {bins!r} but must be one of {', '.join(BINNINGS)}")
-    probs = _of_event(where, probs)
+    probs = of_event(where, probs)
     labels = check_labels(where, labels, probs.shape[0], 2)
     return probs, labels, equal_width_edges(num_bins) if bins == "equal_width" else equal_mass_edges(probs, num_bins)

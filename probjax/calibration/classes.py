@@ -53,7 +53,7 @@ def classwise_error(probs: Any, labels: Any, **settings: Any) -> ClasswiseError:
     >>> classwise_error(probs, np.array([0, 1]), num_bins=1).value == (0 + 0.25 + 0.25) / 3
     True
     """
-    probs, labels = _two_columns("classwise_error", probs, labels)
+    probs, labels = two_columns("classwise_error", probs, labels)
     results = tuple(
         calibration_error(column, (labels == k).astype(int), **settings) for k, column in enumerate(np.asarray(probs).T)
     )
@@ -81,7 +81,7 @@ def top_label_error(probs: Any, labels: Any, **settings: Any) -> CalibrationErro
     >>> top_label_error(np.array([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]), np.array([0, 1]), num_bins=1).value
     0.5
     """
-    confidence, right = top_label(*_two_columns("top_label_error", probs, labels))
+    confidence, right = top_label(*two_columns("top_label_error", probs, labels))
     return calibration_error(confidence, right, **settings)
 
 
@@ -94,7 +94,7 @@ def top_label(probs: Array, labels: Array) -> tuple[Array, Array]:
     return jnp.max(probs, axis=1), (jnp.argmax(probs, axis=1) == labels).astype(jnp.int32)
 
 
-def _two_columns(where, probs, labels):
+def two_columns(where: str, probs: Any, labels: Any) -> tuple[Array, Array]:
     """probs [N, K], labels [N]."""
     probs = check_probs(where, probs)
     if probs.ndim == 1:

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from scipy.special import ndtri
 
-from probjax.calibration.classes import _two_columns
+from probjax.calibration.classes import two_columns
 from probjax.validation import require_fraction, require_positive
 
 NUM_FOR_BANDWIDTH = 500
@@ -69,7 +69,7 @@ def kernel_calibration_error(
     """
     where = "kernel_calibration_error"
     require_fraction(where, "level", level)
-    probs, labels = _two_columns(where, probs, labels)
+    probs, labels = two_columns(where, probs, labels)
     num_rows = len(probs)
     if num_rows < (4 if linear else 2):
         raise ValueError(f"{where}: {num_rows} rows have too few pairs; at least {4 if linear else 2} are needed")

@@ -133,7 +133,7 @@ def corp_curve(key: Array, probs: Any, labels: Any, *, level: float = 0.95, num_
     """
     require_fraction("corp_curve", "level", level)
     require_counts("corp_curve", num_simulations=(num_simulations, 1))
-    probs = np.asarray(binning._of_event("corp_curve", probs), float)
+    probs = np.asarray(binning.of_event("corp_curve", probs), float)
     labels = np.asarray(check_labels("corp_curve", labels, len(probs), 2))
     forecast, place, count = np.unique(probs, return_inverse=True, return_counts=True)
 

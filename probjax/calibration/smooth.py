@@ -72,7 +72,7 @@ def integrated_calibration_index(probs: Any, labels: Any, *, level: float = 0.95
     """
     where = "integrated_calibration_index"
     require_fraction(where, "level", level)
-    probs = binning._of_event(where, probs)
+    probs = binning.of_event(where, probs)
     labels = np.asarray(check_labels(where, labels, len(probs), 2))
     small = float(jnp.finfo(probs.dtype).eps)
     probs = np.asarray(probs, float)

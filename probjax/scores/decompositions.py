@@ -1,6 +1,6 @@
 """Scores of binary forecasts that are sorted into bins, as exact sums of terms.
 
-Bin b holds edges[b] ≤ p < edges[b + 1]; the last bin holds its right edge too, so that p = 1 belongs.
+Bins are those of `calibration.bins`: [a, b), the last [a, b], so that p = 1 belongs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from probjax.calibration.bins import bin_index, equal_width_edges
 from probjax.forecasts import Forecast, check_labels, check_probs
 from probjax.information import entropy, kl
 from probjax.scores.classes import check_weights, concrete, log_score
@@ -70,7 +71,7 @@ def brier_in_bins(
 
 
 def _brier_terms(probs, events, edges, weights):
-    mass, total = _sums_by_bin(probs, _bin(probs, edges), events, edges.size - 1, weights)
+    mass, total = _sums_by_bin(probs, bin_index(probs, edges), events, edges.size - 1, weights)
     share, mean = _share_and_mean(mass, total)
     rate = _rates(mass)[:, 1]
     base_rate = jnp.sum(mass[:, 1]) / jnp.sum(mass)
@@ -131,7 +132,7 @@ def log_score_in_bins(
     labels = check_labels(where, labels, probs.shape[0], 2)
     edges = _check_edges(where, edges, probs.dtype)
     weights = check_weights(where, weights, probs)
-    bins, num_bins = _bin(probs, edges), edges.size - 1
+    bins, num_bins = bin_index(probs, edges), edges.size - 1
     mass, total = _sums_by_bin(probs, bins, labels, num_bins, weights)
     share, mean = _share_and_mean(mass, total)
     # 1 − p̄ is summed by itself: p̄ may round to 1 where some p is less
@@ -148,11 +149,6 @@ def log_score_in_bins(
         uncertainty=entropy(base_rates),
         within_bin=average(jnp.where(differ, jnp.log(jnp.where(differ, binned, 1.0)) - jnp.log(own), 0.0)),
     )
-
-
-def _bin(probs, edges):
-    """The bin of each row: comparisons with every edge fuse into one pass, which gathers or a search do not."""
-    return jnp.sum(probs >= edges[1:-1, None], axis=0, dtype=jnp.int32)
 
 
 def _sums_by_bin(values, bins, events, num_bins, weights):
@@ -177,10 +173,12 @@ def _rates(mass):
 
 
 def _check_edges(where, edges, dtype):
-    edges = np.linspace(0, 1, 11) if edges is None else edges
+    edges = equal_width_edges(10) if edges is None else edges
     edges = jnp.asarray(edges, dtype)
     if edges.ndim != 1 or edges.size < 2:
-        raise ValueError(f"{where}: edges has shape {edges.shape}; expected [B + 1], as np.linspace(0, 1, 11)")
+        raise ValueError(
+            f"{where}: edges has shape {edges.shape}; expected [B + 1], as calibration.equal_width_edges(10)"
+        )
     seen = concrete(edges)
     if seen is not None and not (seen[0] == 0 and seen[-1] == 1 and (np.diff(seen) > 0).all()):
         raise ValueError(

@@ -23,7 +23,7 @@ from probjax import (
     predictive_sd,
     priors,
 )
-from verification.claims.ensembles import ALPHA
+from verification.claims.members import ALPHA
 from verification.claims.parts import BAD, GOOD, TRUTH, gap
 from verification.claims.spread import near
 from verification.claims.types import CONTROL, INSTEAD, REFUTED, STATED, Finding, Measurement, standard_error

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probjax import anchored, dropout, ensemble, randomised_map
-from verification.claims.ensembles import NEAR, one_step, sd_error
+from verification.claims.members import NEAR, one_step, sd_error
 from verification.claims.parts import BAD, THIRD, TRUTH
 from verification.claims.types import CONTROL, INSTEAD, REFUTED, Finding, Measurement
 from verification.limits.ensembles import gaussian_dropout
