@@ -89,18 +89,32 @@ def check_fit(where: str, forecast: Any, labels: Any) -> tuple[Forecast, Array]:
         TypeError: not a Forecast.
         ValueError: labels that `forecasts.check_labels` refuses; NaN among the log-probabilities.
     """
+    forecast, labels = check_rows(where, forecast, labels)
+    if np.isnan(np.min(forecast.log_probs)):
+        check_not_nan(where, forecast)
+    return forecast, labels
+
+
+def check_rows(where: str, forecast: Any, labels: Any) -> tuple[Forecast, Array]:
+    """As `check_fit`, without a look at the log-probabilities."""
     if not isinstance(forecast, Forecast):
         raise TypeError(
             f"{where}: forecast is a {type(forecast).__name__}; expected a Forecast: pass probabilities through "
             "forecasts.from_probs, logits through forecasts.from_logits"
         )
-    if np.isnan(np.min(forecast.log_probs)):
-        bad = jnp.isnan(forecast.log_probs).any(axis=1)
+    return forecast, check_labels(where, labels, *forecast.log_probs.shape)
+
+
+def check_not_nan(where: str, forecast: Forecast) -> None:
+    """Raises:
+    ValueError: NaN among the log-probabilities.
+    """
+    bad = jnp.isnan(forecast.log_probs).any(axis=1)
+    if bad.any():
         raise ValueError(
             f"{where}: forecast.log_probs has NaN in {int(bad.sum())} of {len(bad)} rows (first: row "
             f"{int(jnp.argmax(bad))}); remove those rows"
         )
-    return forecast, check_labels(where, labels, *forecast.log_probs.shape)
 
 
 def check_binary(where: str, forecast: Forecast) -> None:

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from probjax.forecasts import Forecast
-from probjax.recalibration.calibrator import Calibrator, check_fit, finished
+from probjax.recalibration.calibrator import Calibrator, check_not_nan, check_rows, finished
 
 STRIDE, WORTH_A_SAMPLE = 16, 16_000  # Newton's method starts from the optimum of every 16th of so many rows
 MAX_STEPS = 100
@@ -51,12 +52,14 @@ def temperature(forecast: Forecast, labels: Any) -> Calibrator:
     >>> round(float(1 / temperature(forecast, np.array([1, 1, 0, 0])).params.inverse_temperature), 3)  # 3 / log 3
     2.731
     """
-    forecast, labels = check_fit("temperature", forecast, labels)
+    forecast, labels = check_rows("temperature", forecast, labels)
     rows = _prepared(forecast.log_probs, labels)
+    if np.isnan(rows.least_top):
+        check_not_nan("temperature", forecast)
     info = {"num_steps": 0, "last_step": 0.0, "converged": True}
     note, beta = _without_search(rows, forecast.log_probs)
     if beta is None:
-        beta, num_steps, size, converged = _solve(forecast.log_probs, rows.top, rows.own)
+        beta, num_steps, size, converged = _solve(forecast.log_probs, rows)
         info = {"num_steps": num_steps, "last_step": size, "converged": converged}
         note = "" if converged else f"not converged after {int(num_steps)} steps"
         if (beta < SMALL or not converged) and (slope := _slope_at_zero(forecast.log_probs, labels)) <= 0:
@@ -100,11 +103,14 @@ def _without_search(rows, log_probs):
 
 
 class _Rows(NamedTuple):
-    """top: max_k z_k [N]. own: z_y less it [N]. num_lost, num_wrong: rows whose class had probability 0, and rows
-    whose class was not the most probable."""
+    """top: max_k z_k [N], and the least of them, NaN if any of z is. own: z_y less the top [N]. single: z less the top
+    in single precision [N, K]. num_lost, num_wrong: rows whose class had probability 0, and rows whose class was not
+    the most probable."""
 
     top: Array
+    least_top: Array
     own: Array
+    single: Array
     num_lost: Array
     num_wrong: Array
 
@@ -113,7 +119,8 @@ class _Rows(NamedTuple):
 def _prepared(log_probs, labels) -> _Rows:
     top = jnp.max(log_probs, axis=1)
     own = jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]
-    return _Rows(top, own - top, jnp.sum(jnp.isneginf(own)), jnp.sum(own < top))
+    single = (log_probs - top[:, None]).astype(jnp.float32)
+    return _Rows(top, jnp.min(top), own - top, single, jnp.sum(jnp.isneginf(own)), jnp.sum(own < top))
 
 
 @jax.jit
@@ -125,17 +132,18 @@ def _slope_at_zero(log_probs, labels):
 
 
 @jax.jit
-def _solve(log_probs, top, own):
+def _solve(log_probs, rows):
     """(β, number of passes over all rows, relative size of the last step, converged)."""
-    tolerance = 5 * float(jnp.finfo(top.dtype).eps) ** (1 / 3)  # a cubic step from there ends at rounding
-    beta = jnp.ones((), top.dtype)
-    if len(own) >= WORTH_A_SAMPLE:
-        near, _, _ = _halley(log_probs[::STRIDE], top[::STRIDE], own[::STRIDE], beta, 0.1)
+    dtype = log_probs.dtype
+    tolerance = 5 * float(jnp.finfo(dtype).eps) ** (1 / 3)  # a cubic step from there ends at rounding
+    beta = jnp.ones((), dtype)
+    if len(log_probs) >= WORTH_A_SAMPLE:
+        # single precision first, whose exponentials cost a third: to the sample's optimum, then one step on all rows
+        own = rows.own.astype(jnp.float32)
+        near = _halley(rows.single[::STRIDE], 0, own[::STRIDE], beta.astype(jnp.float32), 0.1)[0]
         near = jnp.clip(near, 1e-3, 1e3)  # the sample's optimum may be at a limit
-        # then from all rows one step in single precision, whose exponentials cost a third
-        single = (part.astype(jnp.float32) for part in (log_probs, top, own, near))
-        beta = jnp.clip(_halley(*single, 0.5)[0], 1e-3, 1e3).astype(top.dtype)
-    beta, size, num_steps = _halley(log_probs, top, own, beta, tolerance)
+        beta = jnp.clip(_halley(rows.single, 0, own, near, 0.5)[0], 1e-3, 1e3).astype(dtype)
+    beta, size, num_steps = _halley(log_probs, rows.top[:, None], rows.own, beta, tolerance)
     return beta, num_steps, size, size <= tolerance
 
 
@@ -145,7 +153,7 @@ def _halley(log_probs, top, own, beta, tolerance):
 
     def step(carry):
         beta, low, high, _, number = carry
-        mean, variance, third = _moments(log_probs, top, beta)
+        mean, variance, third = _moments(log_probs - top, beta)
         slope = target - mean
         low, high = jnp.where(slope >= 0, beta, low), jnp.where(slope <= 0, beta, high)
         newton = slope / variance
@@ -164,16 +172,16 @@ def _halley(log_probs, top, own, beta, tolerance):
     return beta, size, number
 
 
-def _moments(log_probs, top, beta):
-    """Mean over rows of the mean, variance and third central moment of z − max z under softmax(βz)."""
+def _moments(below, beta):
+    """Mean over rows of the mean, variance and third central moment of z − max z, `below`, under softmax(βz)."""
     # an impossible class lies so far below that no weight is left to it, and 0 · ∞ does not arise
-    below = jnp.maximum(log_probs - top[:, None], -(float(jnp.finfo(top.dtype).max) ** 0.25))
+    below = jnp.maximum(below, -(float(jnp.finfo(below.dtype).max) ** 0.25))
     weight = jnp.exp(beta * below)
     first = weight * below
     second = first * below
     # one reduction of four: apart, each would take the exponentials anew
     add = lambda some, more: tuple(a + b for a, b in zip(some, more))
-    zeros = (jnp.zeros((), top.dtype),) * 4
+    zeros = (jnp.zeros((), below.dtype),) * 4
     total, first, second, third = jax.lax.reduce((weight, first, second, second * below), zeros, add, (1,))
     m = first / total
     variance = second / total - m**2
