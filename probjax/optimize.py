@@ -14,6 +14,8 @@ from jax.flatten_util import ravel_pytree
 
 from probjax.types import Params
 
+PATIENCE = 100  # steps of `lbfgs` that gain nothing; near a smooth optimum the gradient still falls, but in fewer
+
 
 def lbfgs(
     objective: Callable[[Params], Array], params: Params, *, max_steps: int = 1000, tolerance: float | None = None
@@ -25,7 +27,8 @@ def lbfgs(
 
     Returns:
         The minimiser, and info: `grad_norm` (max norm), `objective`, `num_steps`, `converged`. It stops early,
-        without claiming convergence, when a step no longer moves the parameters or the objective is not finite; where
+        without claiming convergence, when a step no longer moves the parameters, the objective is not finite, or
+        `PATIENCE` steps have not lowered it by more than rounding (at a kink the gradient never vanishes); where
         the line search has led uphill (at a kink it may, far), the lowest point seen is returned.
 
     >>> params, info = lbfgs(lambda w: jnp.sum((w - 3.0) ** 2), jnp.zeros(2))
@@ -39,22 +42,24 @@ def lbfgs(
     optimiser = optax.lbfgs()
 
     def step(carry):
-        last, lowest, state, num_steps, _ = carry
+        last, lowest, state, num_steps, idle, _ = carry
         value, grad = value_and_grad(last.w, state=state)
         updates, state = optimiser.update(grad, state, last.w, value=value, grad=grad, value_fn=loss)
         grad_norm = jnp.max(jnp.abs(optax.tree.get(state, "grad")))
         moved = _Point(optax.apply_updates(last.w, updates), optax.tree.get(state, "value"), grad_norm)
-        stuck = jnp.all(moved.w == last.w) | ~jnp.isfinite(moved.value)
-        return moved, _either(moved.value <= lowest.value, moved, lowest), state, num_steps + 1, stuck
+        gained = lowest.value - moved.value > 4 * jnp.finfo(flat.dtype).eps * jnp.abs(moved.value)
+        idle = jnp.where(gained, 0, idle + 1)
+        stuck = jnp.all(moved.w == last.w) | ~jnp.isfinite(moved.value) | (idle >= PATIENCE)
+        return moved, _either(moved.value <= lowest.value, moved, lowest), state, num_steps + 1, idle, stuck
 
     def unfinished(carry):
-        last, lowest, _, num_steps, stuck = carry  # against the lowest: uphill, gradients are small beside the value
+        last, lowest, _, num_steps, _, stuck = carry  # against the lowest: uphill, gradients are small beside the value
         return (num_steps < max_steps) & ~stuck & ~_converged(last.grad_norm, lowest.value, tolerance)
 
     infinite = jnp.asarray(jnp.inf, flat.dtype)
     begin = _Point(flat, infinite, infinite)
-    carry = (begin, begin, optimiser.init(flat), 0, jnp.asarray(False))
-    last, lowest, _, num_steps, _ = jax.lax.while_loop(unfinished, step, carry)
+    carry = (begin, begin, optimiser.init(flat), 0, 0, jnp.asarray(False))
+    last, lowest, _, num_steps, _, _ = jax.lax.while_loop(unfinished, step, carry)
     end = _either(_converged(last.grad_norm, lowest.value, tolerance) | ~jnp.isfinite(lowest.value), last, lowest)
     converged = _converged(end.grad_norm, end.value, tolerance)
     info = {"grad_norm": end.grad_norm, "objective": end.value, "num_steps": num_steps, "converged": converged}

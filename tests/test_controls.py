@@ -14,6 +14,7 @@ from verification.exact.reference import LEVELS
 from verification.report import RATES
 from verification.types import Replications
 from verification.work import build_problem
+from verification.workers import Ended
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda c: c.name)
@@ -227,3 +228,26 @@ def test_the_committed_power_meets_the_bars():
     assert set(measured) == keys and all(row["runs"] >= 300 for row in measured.values())
     assert {row["bar"][0] for row in table if row["bar"] and row["budget"] == "full"} == {0.05}
     assert {row["bar"][0] for row in table if row["bar"] and row["budget"] == "default"} == {0.1}
+
+
+def test_controls_measured_anew_take_the_place_of_the_same_problems_rows_alone(monkeypatch, tmp_path):
+    made = lambda task, tell=None: {
+        "problem": task[0],
+        "control": str(task[1]),
+        "must_fail": False,
+        "caught_by": {},
+        "fail": 0,
+        "pass": task[3],
+        "unresolved": 0,
+    }
+    monkeypatch.setattr(rates, "measure_control", made)
+    monkeypatch.setattr(rates, "in_processes", lambda work, tasks, jobs: [Ended(t, work(t)) for t in tasks])
+    path = tmp_path / "rates.json"
+    of = lambda: {(row["problem"], row["pass"]) for row in json.loads(path.read_text())["rates"]}
+    assert rates.measure_controls(Silent(), ["a", "b"], 60, 0, 1, path) == 0 and of() == {("a", 60), ("b", 60)}
+    stored = json.loads(path.read_text())
+    rates.write(path, {**stored, "rates": [{**row, "pass": 7} for row in stored["rates"]], "power": [{"check": "sd"}]})
+    rates.measure_controls(Silent(), ["b"], 60, 0, 1, path)
+    assert of() == {("a", 7), ("b", 60)} and json.loads(path.read_text())["power"] == [{"check": "sd"}]
+    rates.measure_controls(Silent(), ["b"], 60, 1, 1, path)  # another seed: the two could not stand in one table
+    assert of() == {("b", 60)}

@@ -38,11 +38,13 @@ def main(argv: list[str] | None = None) -> int:
             return run_claims(console, chosen_claims(options), Path(options.out), options.seed, options.jobs)
         if options.methods == ["controls"]:
             from verification.problems import PROBLEMS
-            from verification.rates import measure
+            from verification.rates import measure_controls, measure_power
 
             path = RATES if options.record else Path(options.out) / RATES.name
             drawable = [name for name in chosen_problems(options) if name in PROBLEMS]
-            return measure(console, drawable, options.runs, options.seed, options.jobs, path)
+            how = (options.runs, options.seed, options.jobs, path)
+            missed = measure_controls(console, drawable, *how)
+            return missed if options.problem else max(missed, measure_power(console, *how))  # not of any problem
         if options.methods == ["score"]:
             return _score(console, options)
         if options.methods == ["mutants"]:

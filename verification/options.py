@@ -200,8 +200,9 @@ def chosen_problems(options: argparse.Namespace) -> list[str]:
 
 
 def level_of(options: argparse.Namespace) -> str:
-    """The budget: "full" or "default"."""
-    return "full" if options.full or (options.record and not options.all_methods) else "default"
+    """The budget: "full" or "default". Records of findings are made at the full one."""
+    findings = options.record and not options.all_methods and options.methods != ["controls"]
+    return "full" if options.full or findings else "default"
 
 
 def _load_problem(spec: str) -> None:
