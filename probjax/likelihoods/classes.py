@@ -47,7 +47,8 @@ def _log_softmax_at(f, label):
     largest = jnp.max(jnp.where(others, f, -jnp.inf), axis=1)
     mass = jnp.sum(jnp.where(others, jnp.exp(jnp.where(others, f - largest[:, None], 0.0)), 0.0), axis=1)
     own = jnp.take_along_axis(f, label[:, None], axis=1)[:, 0]
-    return -jax.nn.softplus(largest - own + jnp.log(mass))
+    ahead = largest - own + jnp.log(mass)
+    return -jnp.maximum(ahead, 0.0) - jnp.log1p(jnp.exp(-jnp.abs(ahead)))  # −softplus, its derivative being below
 
 
 @_log_softmax_at.defjvp
