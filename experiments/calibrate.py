@@ -53,7 +53,7 @@ def save_figure(path: Path, report: Report) -> None:
     right.set(xlabel="coverage: share of rows answered", ylabel="risk: share of wrong answers", xlim=(0, 1))
     right.set_ylim(0, 1.25 * max(area.mean_loss, curve.risk[few].max(), 0.004))
     right.set_title(f"area below {area.area:.4f} ± {area.standard_error:.4f}")
-    right.legend(frameon=False, loc="upper left")
+    right.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     output.save(figure, path)
 
 
@@ -64,21 +64,41 @@ def draw_reliability(ax, report: Report) -> None:
     lower, upper = found.joint_low, found.joint_high
     if len(found.count) > 1:
         ax.fill_between(
-            found.forecast, lower, upper, color="0.85", lw=0, label=f"calibrated: {found.level:.0%} hold all"
+            found.forecast,
+            lower,
+            upper,
+            color="0.85",
+            lw=0,
+            label=f"all points of {found.level:.0%} of calibrated models",
         )
     else:
-        ax.vlines(found.forecast, lower, upper, color="0.85", lw=8, label=f"calibrated: {found.level:.0%}")
+        ax.vlines(
+            found.forecast,
+            lower,
+            upper,
+            color="0.85",
+            lw=8,
+            label=f"the point of {found.level:.0%} of calibrated models",
+        )
     spread = np.abs(np.stack([found.interval_low, found.interval_high]) - found.frequency)
-    style = {"fmt": "o", "ms": 4, "lw": 1.2, "color": output.COLOURS[1], "label": f"seen, {found.level:.0%} intervals"}
+    style = {
+        "fmt": "o",
+        "ms": 4,
+        "lw": 1.2,
+        "color": output.COLOURS[1],
+        "label": f"observed, {found.level:.0%} intervals",
+    }
     ax.errorbar(found.forecast, found.frequency, spread, **style)
     counts = ax.inset_axes((0, 0, 1, 0.14), sharex=ax)
     each = counts.hist(report.chance, np.linspace(0, 1, 51), color=output.COLOURS[0], alpha=0.6)[0]
     counts.axis("off")
-    counts.text(1.0, each.max(), f"rows per 0.02, at most {int(each.max()):,}", ha="right", va="bottom", color="0.4")
+    counts.text(
+        1.0, each.max(), f"how many rows; tallest bar {int(each.max()):,}", ha="right", va="bottom", color="0.4"
+    )
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.14, 1.02), aspect="equal", yticks=np.linspace(0, 1, 6))
     ax.set(xlabel=f"forecast: {report.event}", ylabel="observed frequency")
     ax.set_title(f"{len(found.count)} bins, {found.rule.split(', ')[1]}")
-    ax.legend(frameon=False, loc="upper left")
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.17))
 
 
 def write_report(path: Path, figure: Path, title: str, read: tuple[str, ...], report: Report) -> None:
@@ -121,6 +141,11 @@ def command(arguments: list[str] | None = None) -> None:
         help="of the predictions; once for each class, in order",
     )
     parser.add_argument("--label-column", metavar="NAME", help="of the labels")
+    parser.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first lines of text files are names of columns (default: where they can be nothing else)",
+    )
     parser.add_argument("--out", type=Path, default=Path("figures"), help="folder of report.md and the figure")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the halves and the test (default: {SEED})")
     parser.add_argument("--level", type=float, default=LEVEL, help=f"of intervals (default: {LEVEL})")
@@ -135,6 +160,7 @@ def command(arguments: list[str] | None = None) -> None:
             logits=options.logits is not None,
             columns=tuple(options.column),
             label_column=options.label_column,
+            header=options.header,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -47,7 +47,7 @@ def measure(predictions: Predictions, seed: int, level: float = 0.95) -> Report:
     forecast, labels = predictions.forecast, predictions.labels
     probs = np.asarray(forecast.probs)
     probs = probs / probs.sum(axis=1, keepdims=True)
-    caveats = [*data_caveats(predictions)]
+    caveats = [*predictions.doubts, *data_caveats(predictions)]
     binary = probs.shape[1] == 2
     chance, occurred = (probs[:, 1], labels) if binary else map(np.asarray, calibration.top_label(probs, labels))
     event = f"class {predictions.classes[1]}" if binary else "the most likely class is right"
@@ -62,11 +62,11 @@ def measure(predictions: Predictions, seed: int, level: float = 0.95) -> Report:
     rows.append(Row("area below risk–coverage", f"{area.area:.4f}", f"± {area.standard_error:.4f}", risk_words(area)))
     order = np.asarray(jax.random.permutation(split_key, len(labels)))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
-    fits, more = half_rows(forecast, labels, halves, seed, caveats)
+    fits, more = half_rows(forecast, labels, halves, seed, level, caveats)
     rows += more
     diagram = calibration.reliability_diagram(chance, occurred, num_bins=NUM_BINS, level=level)
     curve = selective.risk_coverage(probs.max(axis=1), ~right)
-    said = recommend(fits, test.p_value, 1 - level, labels, halves)
+    said = [*predictions.doubts, *recommend(fits, test.p_value, 1 - level, labels, halves)]
     return Report(rows, said, list(dict.fromkeys(caveats)), diagram, event, chance, curve, area)
 
 
@@ -111,6 +111,7 @@ def score_rows(forecast: Forecast, probs: np.ndarray, labels: np.ndarray, level:
         error = f"± {error:.4f}" if np.isfinite(error) else ""
         rows.append(Row(name, f"{mean:.4f}", error, f"{unit}; the base rate alone: {terms.uncertainty:.4f}"))
         words = f"{terms.miscalibration:.4f} miscalibration − {terms.discrimination:.4f} discrimination"
+        words += ", in the order of the columns" if name == "log score" and probs.ndim > 1 else ""
         rows.append(Row("  its parts (CORP)", f"{terms.score:.4f}", "", f"= {words} + base rate's"))
     return rows
 
@@ -130,10 +131,10 @@ def error_rows(probs, labels, chance, occurred, binary, level, caveats) -> list[
             f"debiased squared error{named}",
             f"{squared.value:.1e}",
             f"[{squared.low:.1e}, {squared.high:.1e}]",
-            null(0),
+            "of a probability's square; a calibrated model's is 0 on average, so either sign",
         ),
     ]
-    caveats += found.caveats
+    caveats += [said for said in (*found.caveats, *squared.caveats) if not said.startswith("all labels are")]
     if not binary:
         each = calibration.classwise_error(probs, labels, **settings)
         rows.insert(2, Row("classwise error", f"{each.value:.4f}", span(each.low, each.high), null(each.null_value)))
@@ -158,16 +159,17 @@ def run_test(test_key, sample_key, probs, labels, binary):
 
 def risk_words(area: selective.Aurc) -> str:
     """The line of risk and coverage."""
-    return f"error {area.mean_loss:.4f} if all are answered; best order {area.best:.4f}"
+    worse = "; worse than a random order" if area.area > area.mean_loss + 2 * area.standard_error else ""
+    return f"error {area.mean_loss:.4f} if all are answered; best order {area.best:.4f}{worse}"
 
 
-def half_rows(forecast, labels, halves, seed, caveats) -> tuple[list[Fit], list[Row]]:
+def half_rows(forecast, labels, halves, seed, level, caveats) -> tuple[list[Fit], list[Row]]:
     """Maps and conformal sets, made on the first half and judged on the second."""
     if len(labels) < 4:
         return [], []
     sizes = " | ".join(str(len(half)) for half in halves)
     rows = [Row("halves", sizes, "", f"split by seed {seed}: fitted on one, judged on the other")]
-    rows += set_rows(np.asarray(forecast.log_probs), labels, halves)
+    rows += set_rows(np.asarray(forecast.log_probs), labels, halves, level)
     fits, said = try_all(forecast, labels, halves)
     caveats += [said] if said else []
     for fit in fits:
@@ -175,13 +177,19 @@ def half_rows(forecast, labels, halves, seed, caveats) -> tuple[list[Fit], list[
             rows.append(Row(f"  {fit.name}", "not fitted", "", fit.failed))
             continue
         change = fit.assessment.log_score
-        words = f"nats a row; {change.verdict}"
+        words = f"nats a row saved; {change.verdict}"
         rows.append(Row(f"  {fit.name}", f"{change.mean:+.4f}", f"± {change.standard_error:.4f}", words))
-        caveats += [f"{fit.name}: {fit.calibrator.note}"] if fit.calibrator.note else []
+        caveats += [f"{fit.name}: {shortened(fit.calibrator.note)}"] if fit.calibrator.note else []
     return fits, rows
 
 
-def set_rows(log_probs, labels, halves) -> list[Row]:
+def shortened(note: str) -> str:
+    """A note whose clauses, one a class, are more than three: the first two, and how many more."""
+    clauses = note.split("; ")
+    return note if len(clauses) <= 3 else "; ".join([*clauses[:2], f"and {len(clauses) - 2} more such"])
+
+
+def set_rows(log_probs, labels, halves, level) -> list[Row]:
     """Split-conformal sets: threshold from the first half, size and coverage on the second."""
     first, second = halves
     badness = -np.exp(log_probs)  # 1 − p, but for a constant
@@ -190,8 +198,11 @@ def set_rows(log_probs, labels, halves) -> list[Row]:
         threshold = float(conformal.threshold(badness[first, labels[first]], MISS))
     sets = badness[second] <= threshold
     covered, size = sets[np.arange(len(second)), labels[second]], sets.sum(axis=1)
-    low, high = calibration.clopper_pearson(covered.sum(), len(covered))
-    beside = f"classes of {log_probs.shape[1]}; covers {covered.mean():.3f} [{low:.3f}, {high:.3f}]"
+    beside = f"classes of {log_probs.shape[1]}; covers {covered.mean():.3f}"
+    if np.isfinite(threshold):
+        law = conformal.coverage_law(len(first), MISS, len(second))
+        usual = np.array(law.interval(level)) / len(second)
+        beside += f", of {level:.0%} of splits {usual[0]:.3f} to {usual[1]:.3f} (more with ties)"
     beside += f"; {np.mean(size == 0):.1%} empty" if (size == 0).any() else ""
     error = size.std(ddof=1) / np.sqrt(len(size))
     return [Row(f"conformal set at {1 - MISS:.0%}, size", f"{size.mean():.3f}", f"± {error:.3f}", beside)]

@@ -101,14 +101,18 @@ def recommend(fits: list[Fit], p_value: float, alpha: float, labels: np.ndarray,
         f"calibration is refuted (p = {p_value:.3f})" if refuted else f"calibration is not refuted (p = {p_value:.3f})"
     )
     if not fits:
-        need = f"a half of {FEW_ROWS} rows with {FEW_OF_A_CLASS} of a second class"
-        return [f"Too few rows to tell how to mend: {len(labels)} rows, and a map is fitted from {need} on; {verdict}."]
+        counts = np.sort(np.bincount(labels, minlength=2))[::-1]
+        lacking = f"{len(labels)} rows, and {2 * FEW_ROWS} are the least, half for the fit and half for its judgement"
+        if len(labels) >= 2 * FEW_ROWS:
+            lacking = f"{counts[1]} rows of any class but one, and {2 * FEW_OF_A_CLASS} are the least"
+        return [f"Too few rows to tell how to mend: {lacking}; {verdict}."]
     best = best_of(fits)
     if best is not None:
         change = best.assessment.log_score
         gain = f"{change.mean:.4f} ± {change.standard_error:.4f} nats a row on rows it has not seen"
         if refuted:
-            said = [f"Use {best.name}{settings_of(best)}: it saves {gain}; {verdict}.", *direction(best)]
+            chosen = ", chosen on them" if len(fits) > 1 else ""
+            said = [f"Use {best.name}{settings_of(best)}: it saves {gain}{chosen}; {verdict}.", *direction(best)]
             return [*said, "Fit it again on all held-out rows before use, and never on the rows of the training."]
         return [
             f"Do not mend yet: {best.name} would save {gain}, but {verdict}, and the best of {len(fits)} maps "
@@ -145,5 +149,6 @@ def direction(fit: Fit) -> list[str]:
     factor = float(fit.calibrator.params[0])  # of the logits
     if not 0 < factor < np.inf or (fit.name == "platt" and factor == 1):
         return []
-    words = "too bold: their logits are to be divided" if factor < 1 else "too timid: their logits are to be multiplied"
-    return [f"The forecasts are {words} by {1 / factor if factor < 1 else factor:.3g}."]
+    words = "too bold: it divides logits" if factor < 1 else "too timid: it multiplies logits"
+    shift = f" and adds {float(fit.calibrator.params[1]):+.3g}" if fit.name == "platt" else ""
+    return [f"The forecasts are {words} by {1 / factor if factor < 1 else factor:.3g}{shift}."]

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 SUM_TOLERANCE = {"float16": 1e-2, "bfloat16": 1e-2, "float32": 1e-4, "float64": 1e-6}  # rounding of a sum of classes
+MANY_LOGITS = 20  # log-odds that all lie in [0, 1] by chance are fewer
 
 
 class Forecast(NamedTuple):
@@ -45,7 +46,10 @@ def from_probs(probs: Any) -> Forecast:
     probs = check_probs("from_probs", probs)
     if probs.ndim == 1:
         return Forecast(jnp.stack([jnp.log1p(-probs), jnp.log(probs)], axis=1))
-    return Forecast(jnp.log(probs) - jnp.log(jnp.sum(probs, axis=1, keepdims=True)))
+    total = jnp.sum(probs, axis=1, keepdims=True)
+    # a sum that is 1 to rounding stays: divided out, it would part equal probabilities of unlike rows
+    total = jnp.where(jnp.abs(total - 1) <= probs.shape[1] * jnp.finfo(probs.dtype).eps, 1.0, total)
+    return Forecast(jnp.log(probs) - jnp.log(total))
 
 
 def from_logits(logits: Any) -> Forecast:
@@ -57,7 +61,7 @@ def from_logits(logits: Any) -> Forecast:
     Raises:
         ValueError: another shape, NaN or +inf.
 
-    Rows in [0, 1] that all sum to 1 are warned about: they look like probabilities.
+    Rows in [0, 1] that all sum to 1, and a column that lies in [0, 1], are warned about: they look like probabilities.
 
     >>> import numpy as np
     >>> from_logits(np.zeros((2, 4))).probs[0, 0].item()
@@ -78,6 +82,8 @@ def check_probs(where: str, probs: Any) -> Array:
     Raises:
         ValueError: as `from_probs`.
     """
+    if isinstance(probs, Forecast):
+        raise TypeError(f"{where}: probs is a Forecast; pass its .probs [N, K], or .probs[:, 1] for one event")
     probs = _floating(where, "probs", probs)
     seen = _seen(probs)
     if seen is None:
@@ -109,6 +115,11 @@ def check_labels(where: str, labels: Any, num_rows: int, num_classes: int) -> Ar
     Raises:
         ValueError: another shape, other numbers than those, or as many labels as there are no rows.
     """
+    if not isinstance(labels, jax.Array) and np.asarray(labels).dtype.kind not in "biuf":
+        raise ValueError(
+            f"{where}: labels are {np.asarray(labels).dtype}, not numbers; encode classes as 0 … {num_classes - 1}, in "
+            "the order of the columns"
+        )
     labels = jnp.asarray(labels)
     if labels.ndim != 1 or labels.shape[0] != num_rows:
         raise ValueError(
@@ -163,3 +174,7 @@ def _refuse_bad_logits(seen):
                 "from_logits: all rows lie in [0, 1] and sum to 1, as probabilities do; if they are, use from_probs",
                 stacklevel=3,
             )
+    elif len(seen) >= MANY_LOGITS and (seen >= 0).all() and (seen <= 1).all():
+        warnings.warn(
+            "from_logits: all log-odds lie in [0, 1], as probabilities do; if they are, use from_probs", stacklevel=3
+        )

@@ -9,6 +9,7 @@ from scipy.special import expit
 from sklearn.calibration import calibration_curve
 
 from probjax import calibration as cal
+from probjax.forecasts import from_logits, from_probs
 
 NUM_SETS = 400
 Z = 4.5  # standard errors allowed of a Monte-Carlo mean: a false alarm in 150,000
@@ -236,3 +237,43 @@ def test_the_curve_bends_between_its_outer_knots_only():
     bend = np.abs(np.diff(cal.smooth._basis(logit), 2, axis=0))
     assert bend[np.abs(logit[1:-1]) > 4.56].max() < 1e-12
     assert bend.shape == (199, 5) and bend[:, 2:].max(0).min() > 1e-4
+
+
+def test_a_forecast_is_sent_back_for_its_probabilities_and_ties_outlive_it():
+    probs = np.array([[0.7, 0.1, 0.2], [0.7, 0.3 - 0.1, 0.1], [0.7, 0.05, 0.25]])
+    forecast = from_probs(probs)
+    assert len(np.unique(forecast.probs[:, 0])) == 1  # rows whose sums differ by rounding
+    with pytest.raises(TypeError, match=r"probs is a Forecast; pass its .probs \[N, K\]"):
+        cal.top_label_error(forecast, np.array([0, 0, 1]))
+    with pytest.warns(UserWarning, match="all log-odds lie in"):
+        from_logits(np.linspace(0, 1, 30))
+
+
+def test_where_events_are_few_the_null_value_is_still_what_calibrated_models_show():
+    rng = np.random.default_rng(5)
+    p = 10 ** rng.uniform(-4, -2, 600)
+    found = cal.bin_forecasts(p, np.zeros(600, int), num_bins=15)
+    place = np.searchsorted(found.low[1:], p, side="right")
+    errors = []
+    for _ in range(4000):
+        hits = np.bincount(place, rng.random(600) < p, minlength=15)
+        errors.append(np.abs(hits / found.count - found.forecast) @ found.count / 600)
+    stated, mean, error = cal.null_value(found), np.mean(errors), np.std(errors) / np.sqrt(4000)
+    assert mean - 4 * error < stated < 1.02 * mean  # an upper bound (Hoeffding), close where p is small
+    assert (
+        np.sum(np.sqrt(2 / np.pi * found.forecast * (1 - found.forecast) / found.count) * found.count) / 600
+        > 1.3 * mean
+    )
+
+
+def test_the_null_value_is_the_binomials_mean_deviation():
+    for n, p in ((1, 0.3), (7, 0.0), (7, 1.0), (12, 0.25), (40, 0.01)):
+        found = cal.Bins(*(np.array([v]) for v in (0.0, 1.0, n, p, p)))
+        k = np.arange(n + 1)
+        expected = float(np.abs(k / n - p) @ stats.binom.pmf(k, n, p))
+        assert cal.null_value(found) == pytest.approx(expected, rel=1e-12, abs=1e-300)
+
+
+def test_bins_of_single_rows_leave_the_debiased_square_undetermined():
+    result = cal.debiased_squared_error(np.array([0.1, 0.5, 0.9]), np.array([0, 1, 1]), num_bins=3)
+    assert np.isnan(result.value) and any("no bin holds two rows" in said for said in result.caveats)

@@ -256,3 +256,10 @@ def test_scores_and_sets_are_jitted_once_for_all_their_numbers():
 def test_bad_input_is_named_with_its_cure(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_missing_value_is_refused_and_the_infinite_threshold_names_its_level():
+    with pytest.raises(ValueError, match=r"covered: y has 1 NaN, which no interval covers"):
+        conformal.covered(np.array([1.0, np.nan]), conformal.interval(np.zeros(2), 2.0))
+    with pytest.warns(UserWarning, match=r"too few for α = 0.1: at least 9 are needed"):
+        assert conformal.threshold(np.arange(5.0), [0.1, 0.5]).tolist() == [np.inf, 2.0]

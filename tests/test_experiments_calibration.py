@@ -37,7 +37,7 @@ def test_the_command_reports_on_files(tmp_path, capsys):
     order = np.asarray(measured_order(600))
     expected = temperature(from_logits(logits[order[:300]]), labels[order[:300]]).params.inverse_temperature
     assert f"Use temperature {1 / float(expected):.3g}:" in shown
-    assert "logits are to be divided by" in report and "[a, b), the last [a, b]" in report
+    assert "too bold: it divides logits by" in report and "[a, b), the last [a, b]" in report
     mean = float(np.mean(np.logaddexp(0, np.where(labels == 1, -logits, logits))))
     assert f"| log score | {mean:.4f} | " in report
 
@@ -60,15 +60,20 @@ def test_many_classes_have_their_own_lines():
 
 
 BAD = [
-    ("p\n0.2\n1.7\n", "y\n0\n1\n", ["probs.csv", "1.7 in row 1, column 'p'", "--logits"]),
+    ("p\n0.2\n1.7\n", "y\n0\n1\n", ["probs.csv", "1.7 in line 3, column 'p'", "--logits"]),
     ("0.2\nnan\n", "0\n1\n", ["1 are NaN or empty", "remove those rows"]),
     ("0.2\n0.4\n", "0\n1\n1\n", ["labels.csv", "3 labels for 2 rows of", "probs.csv"]),
-    ("0.5,0.4\n0.5,0.5\n", "0\n1\n", ["rows must sum to 1", "row 0 sums to 0.9, off by 0.1"]),
+    ("0.5,0.4\n0.5,0.5\n", "0\n1\n", ["rows must sum to 1", "line 1 sums to 0.9, off by 0.1"]),
     ("0.5,0.5\n0.5,0.5\n", "label\ncat\ndog\n", ["'cat'", "not guessed"]),
     ("p,q\n0.5,0.5\n0.5,0.5\n", "label\ncat\ndog\n", ["'cat'", "columns p, q"]),
     ("0.2\n0.4\n", "0\n2\n", ["'2' (and 0 more) is no class number 0 … 1"]),
-    ("0.2\n0.4\n", "y\n0\n \n", ["1 of 2 labels are absent", "row 1"]),
-    ("id,p\na,0.2\nb,0.4\n", "0\n1\n", ["'a' in row 0, column 'id'", "--column NAME"]),
+    ("0.2\n0.4\n", "y\n0\nnan\n", ["1 of 2 labels are absent", "line 3"]),
+    ("0.2\n \n0.4\n", "0\n1\n", ["line 2 is blank", "of both files"]),
+    ("1\n0.4\n0.2\n", "0\n1\n", ["line 1 is '1', the only line of whole numbers", "--header or --no-header"]),
+    ("0.5,0.5\n0.5,0.5\n", "0\n1\n0\n", ["if its first line, '0', is the name of the column, say --header"]),
+    ("a,b\n0.5,0.5\n0.5,0.5\n", "c\na\n", ["its first line, 'c', was taken for the name", "--no-header"]),
+    ("id,p\n7,0.2\n9,0.4\n", "0\n1\n", ["7 in line 2, column 'id'", "the other columns are probabilities"]),
+    ("id,p\na,0.2\nb,0.4\n", "0\n1\n", ["'a' in line 2, column 'id'", "--column NAME"]),
     ("0.2\n0.4\n", "0,1\n1,0\n", ["labels.csv", "2 columns", "--label-column"]),
     ("", "0\n1\n", ["probs.csv", "empty"]),
     ("0.2,0.8\n0.4\n", "0\n1\n", ["line 2 has 1 cells but line 1 has 2"]),
@@ -112,7 +117,41 @@ def test_logits_that_look_like_probabilities_are_told(tmp_path):
     np.save(tmp_path / "p.npy", np.array([0.2, 0.7]))
     np.save(tmp_path / "y.npy", np.array([False, True]))
     found = read_predictions(tmp_path / "p.npy", tmp_path / "y.npy", logits=True)
-    assert "pass --probs" in " ".join(found.said) and found.labels.tolist() == [0, 1]
+    assert "pass --probs" in " ".join(found.doubts) and found.labels.tolist() == [0, 1]
+    report = measure(found, seed=0)
+    assert "pass --probs" in report.recommendation[0] and "pass --probs" in report.caveats[0]
+
+
+def test_whole_numbers_in_the_first_line_are_names_where_they_can_be_nothing_else(tmp_path):
+    counted = csv(tmp_path / "c.csv", "2,0,1", "0.2,0.5,0.3", "0.1,0.1,0.8")
+    labels = csv(tmp_path / "y.csv", "2", "1")
+    found = read_predictions(counted, labels)
+    assert found.classes == ("2", "0", "1") and found.labels.tolist() == [0, 2]
+    rows = csv(tmp_path / "r.csv", "0,1", "1,0", "0.5,0.5")  # whole numbers occur below it too: a row
+    assert read_predictions(rows, csv(tmp_path / "z.csv", "1", "0", "1")).labels.tolist() == [1, 0, 1]
+    for header, first in ((True, 0.4), (False, 1.0)):
+        one = csv(tmp_path / "o.csv", "1", "0.4", "0.2")
+        named = csv(tmp_path / "n.csv", "0", "1", "0")
+        found = read_predictions(one, named, header=header)
+        assert float(found.forecast.probs[0, 1]) == pytest.approx(first) and len(found.labels) == 3 - header
+
+
+def test_an_index_without_a_name_is_left_out_and_said_so(tmp_path):
+    probs = csv(tmp_path / "p.csv", ",0,1", "5,0.7,0.3", "2,0.2,0.8")
+    found = read_predictions(probs, csv(tmp_path / "y.csv", ",y", "5,0", "2,1"))
+    assert found.labels.tolist() == [0, 1] and " ".join(found.said).count("as an index does: left out") == 2
+    kept = csv(tmp_path / "k.csv", ",b", "0.7,0.3", "0.2,0.8")  # no numbers of rows
+    assert read_predictions(kept, csv(tmp_path / "l.csv", "0", "1")).forecast.log_probs.shape == (2, 2)
+
+
+def test_the_name_of_a_matrix_in_an_npz_means_its_columns(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, probs=np.array([[0.7, 0.3], [0.2, 0.8]]), labels=np.array([0, 1]))
+    found = read_predictions(path, path, columns=("probs",), label_column="labels")
+    assert found.labels.tolist() == [0, 1] and float(found.forecast.probs[0, 0]) == pytest.approx(0.7)
+    np.savez(path, probs=np.zeros((3, 2)), labels=np.array([0, 1]))
+    with pytest.raises(ValueError, match=r"probs \(3, 2\), labels \(2,\); expected arrays of one length"):
+        read_predictions(path, path, columns=("probs",), label_column="labels")
 
 
 def test_caveats_say_what_the_data_do_not_allow():

@@ -21,6 +21,7 @@ from probjax.recalibration import (
     temperature,
     vector_scaling,
 )
+from probjax.recalibration.linear import Affine, flattest
 
 NUM_DATA, NUM_CLASSES = 400, 4
 
@@ -289,9 +290,41 @@ def test_a_class_that_never_occurs(classes):
 
 def test_classes_that_the_map_separates_are_said(classes):
     logits, _ = classes
-    with pytest.warns(UserWarning, match="puts every row right"):
+    with pytest.warns(UserWarning, match="the likelihood has no maximum"):
         fitted = vector_scaling(from_logits(logits), logits.argmax(1))
     assert not fitted.info["converged"]
+
+
+def test_one_class_that_the_map_separates_is_said_and_equal_columns_are_not():
+    z = np.array([[1.0, 0, -3], [0, 1, -3], [1, 0, -3], [0, 1, -3], [1, 0, -3], [0, 1, -3], [0, 0, 3.0]])
+    labels = np.array([0, 1, 1, 0, 0, 1, 2])  # rows of class 2 stand apart, the others do not
+    for fit in (vector_scaling, matrix_scaling):
+        with pytest.warns(UserWarning, match="the likelihood has no maximum"):
+            assert not fit(from_logits(z), labels).info["converged"]
+    rng = np.random.default_rng(3)
+    one = rng.standard_normal((60, 2))
+    double = from_logits(one[:, [0, 1, 1]])  # two columns alike: nothing moves along their difference
+    assert matrix_scaling(double, rng.integers(0, 3, 60)).note == ""
+
+
+def test_relative_curvature_is_that_of_the_objective(classes):
+    logits, labels = classes
+    logits, labels = logits[:50, :3], labels[:50] % 3
+    z = np.asarray(from_logits(logits).log_probs)
+
+    def objective(flat, off, bias):
+        weight, shift = flat[:9].reshape(3, 3), flat[9:]
+        log_probs = jax.nn.log_softmax(z @ weight.T + shift)
+        loss = -jnp.mean(log_probs[jnp.arange(50), labels])
+        return loss + off * jnp.sum((weight * (1 - jnp.eye(3))) ** 2) / 6 + bias * jnp.mean(shift**2)
+
+    at = jnp.arange(12.0) / 10
+    end, uniform = jax.hessian(objective)(at, 0.3, 0.2), jax.hessian(objective)(0 * at, 0.0, 0.0)
+    values, vectors = np.linalg.eigh(uniform)
+    half = vectors[:, values > 1e-12] / np.sqrt(values[values > 1e-12])
+    expected = np.linalg.eigvalsh(half.T @ end @ half)[0]
+    found = flattest(Affine(at[:9].reshape(3, 3), at[9:]), z, 0.3, 0.2)
+    assert found == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("decimals", [16, 2])

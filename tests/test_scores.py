@@ -198,3 +198,12 @@ def test_scores_compile_and_map_over_a_leading_axis():
     np.testing.assert_allclose(jitted, scores.brier(from_probs(PROBS), LABELS), rtol=1e-12)
     mapped = jax.vmap(scores.log_score, in_axes=(0, None))(np.stack([PROBS, PROBS[::-1]]), LABELS)
     np.testing.assert_allclose(mapped[0], scores.log_score(PROBS, LABELS), rtol=1e-12)
+
+
+def test_labels_that_are_no_classes_have_no_score_inside_a_trace():
+    both, labels = np.array([[0.2, 0.8], [0.5, 0.5], [0.6, 0.4]]), np.array([1, 2, -1])
+    for probs in (both, both[:, 1]):
+        for score in (scores.log_score, scores.brier, scores.spherical):
+            assert np.isnan(jax.jit(score)(probs, labels)).tolist() == [False, True, True]
+    with pytest.raises(ValueError, match=r"labels are <U1, not numbers; encode classes as 0 … 1"):
+        scores.log_score(both, np.array(["a", "b", "a"]))

@@ -18,7 +18,7 @@ from probjax.validation import require_counts
 
 EDGE_RULE = "[a, b), the last [a, b]"
 BINNINGS = ("equal_mass", "equal_width")
-FEW = 5  # rows in a bin below which normal approximations are not to be relied on
+FEW = 5  # rows of either label in a bin below which normal approximations are not to be relied on
 UNROLLED = 64  # edges that are compared one by one; more are searched
 
 
@@ -156,9 +156,12 @@ def bin_caveats(found: Bins, num_bins: int) -> tuple[str, ...]:
         said.append("all forecasts share one bin: only their mean is compared with the frequency")
     elif len(found.count) < num_bins:
         said.append(f"{len(found.count)} bins of {num_bins} hold rows (ties are not split, empty bins are dropped)")
-    few = int((found.count < FEW).sum())
+    few = int((found.count * np.minimum(found.forecast, 1 - found.forecast) < FEW).sum())
     if few:
-        said.append(f"{few} bins hold fewer than {FEW} rows: intervals are rough there")
+        said.append(
+            f"bins with fewer than {FEW} rows of either label to be expected: {few} of {len(found.count)}; there "
+            "intervals are rough, being by a normal approximation"
+        )
     if round(num_events) in (0, num_rows):
         said.append(f"all labels are {int(round(num_events) > 0)}: nothing can be learnt of the other class")
     return tuple(said)

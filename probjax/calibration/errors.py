@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 from scipy.special import ndtri
 
 from probjax.calibration import bins as binning
@@ -61,8 +62,10 @@ def calibration_error(
     """The distance of observed frequencies f_b from mean forecasts p̄_b over bins: Σ (n_b/N) |f_b − p̄_b| (Naeini, Cooper
     & Hauskrecht 2015; "expected calibration error"), its root mean square, or the largest.
 
-    A calibrated model shows Σ (n_b/N) √(2/π · p̄_b (1 − p̄_b)/n_b) on average ("l1"; the other norms by the same normal
-    approximation of the frequencies, averaged over a fixed set of normal numbers).
+    A calibrated model shows Σ (n_b/N) E|X_b/n_b − p̄_b| on average, X_b ~ Binomial(n_b, p̄_b), in closed form (de Moivre;
+    Diaconis & Zabell 1991): √(2/π · p̄_b (1 − p̄_b)/n_b) where many events are expected, 2p̄_b where hardly one is. Exact
+    where the forecasts of a bin are equal, an upper bound elsewhere (Hoeffding 1956). The other norms are averaged over
+    a fixed set of such X_b.
 
     The interval is by inversion: along true gaps in proportion to √(gap² + its variance), and their signs as seen, it
     holds those errors under which a value as high, and one as low, as that seen has probability at least (1 − level)/2.
@@ -95,6 +98,10 @@ def calibration_error(
     value = float(_distance(norm, np.abs(found.frequency - found.forecast), found.count))
     low, high = _interval(norm, found, value, level)
     caveats = binning.bin_caveats(found, num_bins)
+    if high == 0 < value:
+        caveats += (
+            f"the value is smaller than almost all calibrated models show: no error but 0 is left at {level:.0%}",
+        )
     return CalibrationError(
         value,
         low,
@@ -112,13 +119,16 @@ def null_value(found: Bins, norm: str = "l1") -> float:
     """The error that a calibrated model shows on average, see `calibration_error`.
 
     >>> half = np.array([0.5])
-    >>> round(null_value(Bins(half * 0, half * 2, np.array([100]), half, half)), 6)  # √(2/π) · 0.05
-    0.039894
+    >>> round(null_value(Bins(half * 0, half * 2, np.array([100]), half, half)), 6)  # √(2/π) · 0.05 = 0.039894
+    0.039795
     """
-    sd = np.sqrt(found.forecast * (1 - found.forecast) / found.count)
+    n, p = found.count, found.forecast
     if norm == "l1":
-        return float(math.sqrt(2 / math.pi) * np.sum(found.count * sd) / np.sum(found.count))
-    return float(np.mean(_distance(norm, np.abs(sd * _normals(len(sd))), found.count)))
+        above = np.floor(n * p) + 1  # the first count above the mean
+        deviation = 2 * above * (1 - p) * stats.binom.pmf(above, n, p) / n
+        return float(n @ deviation / n.sum())
+    seen = np.random.default_rng(0).binomial(n, p, (2 * NUM_NORMALS, len(n)))
+    return float(np.mean(_distance(norm, np.abs(seen / n - p), n)))
 
 
 def debiased_squared_error(
@@ -136,7 +146,8 @@ def debiased_squared_error(
     Not traceable.
 
     Args:
-        probs, labels, num_bins, bins, level: as `calibration_error`. Bins of a single row count as 0 (a caveat).
+        probs, labels, num_bins, bins, level: as `calibration_error`. Bins of a single row count as 0 (a
+            caveat); where there are no others, the value is NaN (a caveat).
 
     Raises:
         ValueError: as `calibration_error`.
@@ -161,7 +172,9 @@ def debiased_squared_error(
     of_shares = max(share @ gap2**2 - (share @ gap2) ** 2, 0.0) / n.sum()
     half = -ndtri((1 - level) / 2) * math.sqrt(of_gaps + of_shares)
     single = int((n == 1).sum())
-    said = (f"{single} bins hold a single row and count as 0",) if single else ()
+    said = (f"bins that hold a single row and count as 0: {single}",) if single else ()
+    if single == len(n):
+        value, half, said = math.nan, math.nan, ("no bin holds two rows: the debiased square cannot be computed",)
     caveats = binning.bin_caveats(found, num_bins) + said
     rule = _rule(bins, num_bins, found)
     return CalibrationError(value, value - half, value + half, float(level), 0.0, SQUARED, rule, found, caveats)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from probjax.validation import require_positive
@@ -99,6 +101,9 @@ def widened(lower: Array, upper: Array, threshold: Array) -> Interval:
 def covered(y: Array, interval: Interval) -> Array:
     """lower ≤ y ≤ upper, as booleans [..., N]. Their mean over new rows is held against `coverage_law`.
 
+    Raises:
+        ValueError: unlike shapes; NaN among y (outside a trace), which would count as missed.
+
     >>> covered(jnp.array([1.0, 3.0]), Interval(jnp.zeros(2), jnp.full(2, 2.0))).tolist()
     [True, False]
     """
@@ -107,6 +112,8 @@ def covered(y: Array, interval: Interval) -> Array:
             f"covered: y has shape {jnp.shape(y)} but the interval {jnp.shape(interval.lower)}; expected y [N], "
             "interval [..., N]"
         )
+    if not isinstance(y, jax.core.Tracer) and np.isnan(y).any():
+        raise ValueError(f"covered: y has {int(np.isnan(y).sum())} NaN, which no interval covers; remove those rows")
     return (interval.lower <= y) & (y <= interval.upper)
 
 

@@ -159,9 +159,11 @@ def kth_smallest(scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 def warn_if_infinite(where: str, ranks: np.ndarray, n: int, alpha: Any) -> None:
     """A caveat in words where n rows cannot promise 1 − α."""
     if (ranks > n).any():
+        alphas = np.broadcast_to(np.asarray(alpha, float), np.shape(ranks))
+        told = ", ".join(f"{each:g}" for each in np.unique(alphas[np.asarray(ranks) > n]))
         warnings.warn(
-            f"{where}: {n} calibration rows are too few for α = {np.min(alpha):g}: at least {_fewest(alpha)} are "
-            "needed, so the threshold is infinite and every label is covered",
+            f"{where}: {n} calibration rows are too few for α = {told}: at least {_fewest(alpha)} are needed, so the "
+            "threshold there is infinite and every label is covered",
             stacklevel=3,
         )
 

@@ -6,12 +6,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from scipy.special import softmax
 
 from probjax.forecasts import Forecast
 from probjax.optimize import lbfgs
 from probjax.recalibration.calibrator import Calibrator, check_fit, check_possible, finished, finite
 from probjax.validation import require_finite
+
+FLAT = {"float32": 1e-5, "float64": 1e-7}  # relative curvature below which a direction has no optimum
+MOST_PARAMETERS, BLOCK_NUMBERS = 1500, 2_000_000
 
 
 class Affine(NamedTuple):
@@ -39,7 +44,9 @@ def vector_scaling(forecast: Forecast, labels: Any, *, bias_penalty: Array = 0.0
         ValueError: a class that never occurs in labels: its bias, or its own weight, which no penalty holds, would
             run to ∓∞ and forecast it never again; a probability of exactly 0.
 
-    Warns where it has not converged, or where the map puts every row right, so that the likelihood has no maximum.
+    Warns where it has not converged, or where the likelihood has no maximum, because some direction of the parameters
+    puts all rows right that it moves (those of one class, say): at the end it is flat along such a direction, which is
+    looked for with up to 1500 parameters.
     Reads values, so it cannot be traced; the map that it returns can.
 
     >>> import numpy as np
@@ -101,16 +108,18 @@ def _fit(where, forecast, labels, weight, off_diagonal, bias):
     z = forecast.log_probs
     start = Affine(weight.astype(z.dtype), jnp.zeros(z.shape[1], z.dtype))
     params, info = _minimise(start, z, labels, jnp.asarray(off_diagonal, z.dtype), jnp.asarray(bias, z.dtype))
-    # along what no penalty holds the likelihood rises for ever if that alone puts every row right
-    free = params.weight if off_diagonal == 0 else params.weight * jnp.eye(z.shape[1])
-    separated = bool(_all_right(Affine(free, params.bias * (bias == 0)), z, labels))
+    flat = flattest(params, np.asarray(z, float), float(off_diagonal), float(bias)) < min(
+        FLAT[str(z.dtype)], 0.01 / len(z)
+    )
     note = ""
-    if separated:
-        note = "the map puts every row right, so the likelihood has no maximum and the parameters are where the search "
-        note += "ended: raise the penalties or fit on more rows"
+    if flat:
+        note = (
+            "the likelihood has no maximum (it rises for ever along a direction that moves forecasts), and parameters "
+        )
+        note += "are where the search ended: raise the penalties, fit on more rows, or use temperature"
     elif not info["converged"]:
         note = f"not converged: max|∇| is {float(info['grad_norm']):.2g} after {int(info['num_steps'])} steps"
-    info["converged"] = info["converged"] & ~jnp.asarray(separated)
+    info["converged"] = info["converged"] & ~jnp.asarray(flat)
     return finished(where, params, apply, info, forecast, labels, note=note, warn=True)
 
 
@@ -124,12 +133,43 @@ def _refuse_absent(where, labels, num_classes):
         )
 
 
-@jax.jit
-def _all_right(params, z, labels):
-    logits = _logits(params, z)
-    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
-    others = jnp.where(jnp.arange(z.shape[1]) == labels[:, None], -jnp.inf, logits)
-    return jnp.all(own[:, 0] > jnp.max(others, axis=1))
+def flattest(params, z, off_diagonal, bias) -> float:
+    """The least curvature of the objective at the end, relative to that at uniform forecasts, over directions that move
+    forecasts at all (two equal columns move none, and do no harm); inf with too many parameters to look."""
+    num_classes, full = z.shape[1], params.weight.ndim == 2
+    size = num_classes * (num_classes + 1) if full else 2 * num_classes
+    if size > MOST_PARAMETERS:
+        return np.inf
+    uniform, probs = np.full(z.shape, 1 / num_classes), softmax(np.asarray(_logits(params, z), float), axis=1)
+    at_uniform, at_end = (_curvature(z, p, full) for p in (uniform, probs))
+    penalty = np.zeros((num_classes, size // num_classes))  # by class: its weights, then its bias
+    if full:
+        penalty[:, :-1] = 2 * off_diagonal * (1 - np.eye(num_classes)) / (num_classes * (num_classes - 1))
+    penalty[:, -1] = 2 * bias / num_classes
+    values, vectors = np.linalg.eigh(at_uniform)
+    moving = values > 1e-12 * values[-1]
+    scaled = vectors[:, moving] / np.sqrt(values[moving])
+    return float(np.linalg.eigvalsh(scaled.T @ (at_end + np.diag(penalty.ravel())) @ scaled)[0])
+
+
+def _curvature(z, probs, full):
+    """The Hessian of the mean cross-entropy, parameters ordered by class: Σ (diag p − ppᵀ) ⊗ inputs inputsᵀ / N."""
+    num_rows, num_classes = z.shape
+    total, block = 0.0, max(1, BLOCK_NUMBERS // num_classes**2)
+    for start in range(0, num_rows, block):
+        p, some = probs[start : start + block], z[start : start + block]
+        spread = p[:, :, None] * np.eye(num_classes) - p[:, :, None] * p[:, None, :]
+        ones = np.ones_like(some[:, :1])
+        if full:  # as one product of matrices [K², n] [n, (K + 1)²]
+            inputs = np.concatenate([some, ones], axis=1)
+            outer = inputs[:, :, None] * inputs[:, None, :]
+            product = spread.reshape(len(p), -1).T @ outer.reshape(len(p), -1)
+            total = total + np.swapaxes(product.reshape(2 * (num_classes,) + 2 * (num_classes + 1,)), 1, 2)
+        else:  # each class has its own input and 1
+            inputs = np.stack([some, np.broadcast_to(ones, some.shape)], axis=2)
+            total = total + np.einsum("nij,nia,njb->iajb", spread, inputs, inputs, optimize=True)
+    size = int(np.sqrt(total.size))
+    return total.reshape(size, size) / num_rows
 
 
 @jax.jit

@@ -29,14 +29,16 @@ def log_score(probs: Array | Forecast, labels: Array) -> Array:
         [N], nats per row.
 
     Raises:
-        ValueError: probs outside [0, 1] or rows that do not sum to 1; labels of another length or no such classes.
+        ValueError: probs outside [0, 1] or rows that do not sum to 1; labels of another length or no such classes
+            (inside a trace these have score NaN).
 
     >>> log_score(jnp.array([0.25, 1.0]), jnp.array([1, 0])).tolist()
     [1.386294..., inf]
     """
     forecast = probs if isinstance(probs, Forecast) else from_probs(probs)
     labels = check_labels("log_score", labels, *forecast.log_probs.shape)
-    return 0.0 - jnp.take_along_axis(forecast.log_probs, labels[:, None], axis=1)[:, 0]
+    own = jnp.take_along_axis(forecast.log_probs, labels[:, None], axis=1)[:, 0]
+    return _of_classes(0.0 - own, labels, forecast.log_probs.shape[1])
 
 
 def brier(probs: Array | Forecast, labels: Array) -> Array:
@@ -52,8 +54,9 @@ def brier(probs: Array | Forecast, labels: Array) -> Array:
     probs = _probs("brier", probs)
     labels = check_labels("brier", labels, *_shape(probs))
     if probs.ndim == 1:
-        return (probs - labels) ** 2
-    return jnp.sum((probs - jax.nn.one_hot(labels, probs.shape[1], dtype=probs.dtype)) ** 2, axis=1)
+        return _of_classes((probs - labels) ** 2, labels, 2)
+    hits = jax.nn.one_hot(labels, probs.shape[1], dtype=probs.dtype)
+    return _of_classes(jnp.sum((probs - hits) ** 2, axis=1), labels, probs.shape[1])
 
 
 def spherical(probs: Array | Forecast, labels: Array) -> Array:
@@ -69,7 +72,12 @@ def spherical(probs: Array | Forecast, labels: Array) -> Array:
     if probs.ndim == 1:
         probs = jnp.stack([1 - probs, probs], axis=1)
     occurred = jnp.take_along_axis(probs, labels[:, None], axis=1)[:, 0]
-    return 0.0 - occurred / jnp.sqrt(jnp.sum(probs**2, axis=1))
+    return _of_classes(0.0 - occurred / jnp.sqrt(jnp.sum(probs**2, axis=1)), labels, probs.shape[1])
+
+
+def _of_classes(scores, labels, num_classes):
+    """NaN where a label is no class: inside a trace, where labels cannot be refused."""
+    return jnp.where((labels >= 0) & (labels < num_classes), scores, jnp.nan)
 
 
 class Mean(NamedTuple):

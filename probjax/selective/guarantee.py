@@ -24,8 +24,9 @@ class SelectiveRisks(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Answer where confidence > threshold. coverage and risk are those seen; bound is the guaranteed one. Where nothing
-    could be guaranteed: threshold +inf, coverage 0, risk 0, bound 1."""
+    """Answer where confidence > threshold. coverage and risk are those seen. bound: of the chance that an answer is
+    wrong, with probability ≥ 1 − δ, the choice of the threshold included. Where nothing could be guaranteed: threshold
+    +inf, coverage 0, risk 0, bound 1."""
 
     threshold: float
     coverage: float
@@ -59,7 +60,8 @@ def selective_risks(confidence: Any, errors: Any, delta: float, num_thresholds: 
     """Bounds on the selective risk at T thresholds that hold *together* with probability ≥ 1 − δ, so that the threshold
     may be chosen after seeing them: Clopper–Pearson at δ/T each (Geifman & El-Yaniv 2017, Lemma 3.1).
 
-    The thresholds are confidences of this sample: those that leave about N i/T rows above them, i = 1 … T. The row at
+    The thresholds are confidences of this sample: those that leave about N i/T rows above them, i = 1 … T, the last −∞.
+    The row at
     the threshold is not answered, so that those above it are independent draws from all above it, given the threshold.
     The list is fixed by N and T alone; a binary search would let the errors choose whom to ask, against the union
     bound.
@@ -113,6 +115,9 @@ def choose_in_sequence(confidence: Any, errors: Any, thresholds: Any, target: fl
             probabilities, or from other rows): taken from it, the guarantee is lost.
         target: the risk to stay below.
 
+    Returns:
+        A `Selection` whose bound is the target: the smaller number at its threshold has been chosen by the errors.
+
     Raises:
         ValueError: as `selective_risks`; thresholds that are not [T] numbers.
 
@@ -128,7 +133,10 @@ def choose_in_sequence(confidence: Any, errors: Any, thresholds: Any, target: fl
     risks = _at(confidence, errors, thresholds, delta)
     failed = np.flatnonzero(risks.bound > target)
     passed = failed[0] if failed.size else len(thresholds)
-    return _selection("choose_in_sequence", risks, passed - 1 if passed else None, target)
+    found = _selection("choose_in_sequence", risks, passed - 1 if passed else None, target)
+    return (
+        found._replace(bound=target) if passed else found
+    )  # bounds at δ themselves, being chosen among, hold less often
 
 
 def _at(confidence, errors, thresholds, delta):
