@@ -14,7 +14,8 @@ from probjax.validation import check_draws
 from verification.work import build_problem
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
-PARTS = {"digits", "calibration_report", "calibration_trials", "prediction_files"}  # of several experiments, or of one
+# of several experiments, or of one
+PARTS = {"digits", "calibration_report", "calibration_trials", "prediction_files", "prediction_tables"}
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 

@@ -55,6 +55,10 @@ class Calibrator(_Calibrator):
     def note(self) -> str:
         return self.words.value[1]
 
+    def __str__(self) -> str:
+        note = f"\nnote: {self.note}" if self.note else ""
+        return f"{self.name}, fitted on {self.rows.num_rows} rows: {self.params}{note}"
+
     def __call__(self, forecast: Forecast) -> Forecast:
         if not isinstance(forecast, Forecast):
             raise TypeError(

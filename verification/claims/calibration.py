@@ -20,7 +20,7 @@ from verification.claims.replicated import average, farthest
 from verification.claims.types import CONTROL, INSTEAD, STATED, UNDER, WITHOUT, Finding, Measurement
 
 SHARPENED = 1.5  # what logits are multiplied by where forecasts are to be too bold
-SETS, SET_ROWS, SIMULATIONS, COMPONENTS = 10_000, 200, 19, 4
+SETS, SET_ROWS, SIMULATIONS, COMPONENTS = 40_000, 200, 19, 4
 LEVEL = 0.95
 
 
@@ -40,18 +40,20 @@ def frequencies_are_forecasts(rng) -> Finding:
         _chance_inside(diagram, special.expit(factor * logits), special.expit(logits))
         for diagram, factor in zip(diagrams, (1.0, SHARPENED))
     ]
-    rejected, seen = _rejections(rng)
+    calm, bold = _p_values(rng)
     size = "test at 5%, {}: share of {} sets of 200 rows rejected over 5%, off 1"
     return Finding(
         [
             Measurement(STATED, "|P(Y = 1 | p̂ = p) − p|, largest, p̂ that knows all", off(chance), 1e-12),
             Measurement(STATED, "the same, p̂ that knows half of the inputs", off(of_rows), 1e-12),
             Measurement(STATED, "chance of 10 bins all in their 95% band, exact", inside[0], LEVEL, at_least=True),
-            farthest(STATED, size.format("calibrated", SETS), rejected / 0.05, 0.3),
-            average(STATED, "share rejected, logits × 1.5, 200 rows", seen, 0.5, at_least=True),
+            farthest(STATED, size.format("calibrated", SETS), (calm <= 0.05) / 0.05, 0.2),
+            # 20 ranks have no p below 5%: a p of 0, from k/B, would show here
+            average(STATED, f"share with p ≤ 1%, {SIMULATIONS} simulations", (calm <= 0.01).astype(float), 0.01),
+            average(STATED, "share rejected, logits × 1.5, 200 rows", (bold <= 0.05).astype(float), 0.5, at_least=True),
             Measurement(CONTROL, "|P(Y = 1 | p̂ = p) − p|, largest, logits × 1.5", off(_sharpened(of_rows)), 1e-12),
             Measurement(CONTROL, "chance of all in the band, logits × 1.5", inside[1], LEVEL, at_least=True),
-            farthest(CONTROL, size.format("logits × 1.5", len(seen)), seen / 0.05, 0.3),
+            farthest(CONTROL, size.format("logits × 1.5", len(bold)), (bold <= 0.05) / 0.05, 0.2),
         ],
         lambda ax: _draw_diagrams(ax, diagrams),
     )
@@ -80,9 +82,9 @@ def _chance_inside(diagram, forecast, chance):
     return inside
 
 
-def _rejections(rng):
-    """Whether the test at 5% rejects labels drawn again and again [R] of calibrated forecasts, and of bolder ones
-    [R/10]. The forecasts stay: the size is exact given them, and one program sorts them once."""
+def _p_values(rng):
+    """p of labels drawn again and again [R] of calibrated forecasts, and of bolder ones [R/10]. The forecasts stay: the
+    size is exact given them, and one program sorts them once."""
     logits = 2 * rng.standard_normal(SET_ROWS)
     labels = jnp.asarray(rng.uniform(size=(SETS, SET_ROWS)) < special.expit(logits), jnp.int32)
     keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), SETS)
@@ -90,12 +92,12 @@ def _rejections(rng):
     block = jax.jit(jax.vmap(one, (0, None, 0)))
     step = SETS // 10
 
-    def rejected(factor, num_sets):
+    def p_values(factor, num_sets):
         probs = special.expit(factor * logits)
         blocks = [slice(start, start + step) for start in range(0, num_sets, step)]
-        return np.concatenate([np.asarray(block(keys[b], probs, labels[b])) for b in blocks]) <= 0.05
+        return np.concatenate([np.asarray(block(keys[b], probs, labels[b])) for b in blocks])
 
-    return rejected(1.0, SETS).astype(float), rejected(SHARPENED, step).astype(float)
+    return p_values(1.0, SETS), p_values(SHARPENED, step)
 
 
 def _draw_diagrams(ax, diagrams):
@@ -112,11 +114,12 @@ def _draw_diagrams(ax, diagrams):
 BINS, FEW, MANY = 15, 1000, 200_000
 CLOSE = 5e-3  # of a probability
 RATIO = "binned error over its null value, off 1"
+UNBIASED, TINY, WIDE_SETS = "20 calibrated rows in one bin, |mean|: ", 2e-3, 2000
 
 
 def binned_error(rng) -> Finding:
     """Σ (n_b/N)|f_b − p̄_b| against E|P(Y = 1 | p̂) − p̂|, which is known here: with many rows; with few, where it is
-    Σ (n_b/N)√(2/π · p̄_b(1 − p̄_b)/n_b) for a calibrated model; and for errors whose sign changes within bins."""
+    Σ (n_b/N) E|X_b/n_b − p̄_b|, X_b binomial, for a calibrated model; and for errors whose sign changes within bins."""
     few, many = (special.expit(1.5 * rng.standard_normal(n)) for n in (FEW, MANY))
     bold, bold_many, waves = _sharpened(few), _sharpened(many), _wave(many)
     large, large_bins = _gaps(rng, bold_many, many, 16)
@@ -130,6 +133,7 @@ def binned_error(rng) -> Finding:
     subtracted, unweighted = l1(small, small_bins) - null_value(small_bins), np.abs(uneven).mean(1)
     debiased, square, expected = _squares(rng, bold, few)
     grown, same, of = _by_rows(rng), _same(rng, bold, few), "|mean binned error less E|P(Y = 1 | p̂) − p̂||, "
+    own, others = _one_wide_bin(rng)
     return Finding(
         [
             _distance(UNDER, of + "200,000 rows, logits × 1.5", l1(large, large_bins), error(bold_many, many)),
@@ -137,8 +141,10 @@ def binned_error(rng) -> Finding:
             _distance(WITHOUT, of + "200,000 rows, a wave in each bin", l1(waved, wave_bins), error(many, waves)),
             farthest(INSTEAD, "1000 rows, calibrated: " + RATIO, l1(null, null_bins) / null_value(null_bins), 0.05),
             farthest(INSTEAD, "debiased square over its expectation, off 1", debiased / expected, 0.2),
+            _distance(INSTEAD, UNBIASED + "debiased square", own, 0.0, TINY),
             Measurement(INSTEAD, "the library's binned error less the one used here", same, 1e-12),
             farthest(CONTROL, "the plain square over that expectation, off 1", square / expected, 0.2),
+            _distance(CONTROL, UNBIASED + "(f − p̄)² − f(1 − f)/(n − 1)", others, 0.0, TINY),
             _distance(CONTROL, of + "1000 rows, logits × 1.5, null value subtracted", subtracted, error(bold, few)),
             farthest(
                 CONTROL, "rare events, unweighted over bins: " + RATIO, unweighted / null_value(uneven_bins), 0.05
@@ -159,8 +165,21 @@ def _gaps(rng, forecast, chance, replications, bins="equal_mass"):
     return events / found.count - found.forecast, found
 
 
-def _distance(role, what, values, truth):
-    mean = average(role, what, values, CLOSE)
+def _one_wide_bin(rng):
+    """Of 20 calibrated rows in one bin, again and again [R]: the debiased square, and the form that is without bias
+    only where forecasts of a bin are equal: too low by var p/20."""
+    own, others = [], []
+    for _ in range(WIDE_SETS):
+        p = special.expit(1.5 * rng.standard_normal(20))
+        result = debiased_squared_error(p, (rng.random(20) < p).astype(int), num_bins=1)
+        f, forecast = result.bins.frequency[0], result.bins.forecast[0]
+        own.append(result.value)
+        others.append((f - forecast) ** 2 - f * (1 - f) / 19)
+    return np.array(own), np.array(others)
+
+
+def _distance(role, what, values, truth, bound=CLOSE):
+    mean = average(role, what, values, bound)
     return mean._replace(value=abs(mean.value - truth))
 
 

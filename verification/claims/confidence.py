@@ -110,14 +110,16 @@ def size_of_logits(rng) -> Finding:
     grown = {name: np.log(size / found["plain"][0]) for name, (size, *_) in found.items()}
     error = {name: signed for name, (_, signed, _) in found.items()}
     log = "log of the size of logits over the plain net's: {}"
-    less = "confidence less accuracy, with decay 0.01 less without"
+    less = "confidence less accuracy, with {} less without"
     return Finding(
         [
             average(REFUTED, log.format("batch norm"), grown["batch norm"], 0.0, at_least=True),
             average(REFUTED, log.format("decay 0.01"), grown["decay 0.01"], 0.0, at_least=True),
             average(REFUTED, log.format("both"), grown["both"], 0.0, at_least=True),
             average(INSTEAD, log.format("decay 0.01"), grown["decay 0.01"], SHRUNK),
-            average(INSTEAD, less, error["decay 0.01"] - error["plain"], -0.005),
+            average(INSTEAD, less.format("decay 0.01"), error["decay 0.01"] - error["plain"], -0.005),
+            average(INSTEAD, "confidence less accuracy, with decay 0.01", error["decay 0.01"], -0.005),
+            average(INSTEAD, less.format("batch norm"), error["batch norm"] - error["plain"], -0.005),
             average(CONTROL, log.format("no decay, other starts"), grown["other starts"], SHRUNK),
         ],
         lambda ax: _draw_arms(ax, found),

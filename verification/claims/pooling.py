@@ -69,6 +69,7 @@ def _calibrated_pair():
     gain = "two calibrated members: |confidence less accuracy| of one, 0, less that of their average"
     return [
         Measurement(WITHOUT, gain, -abs(lacking), GAIN, at_least=True),
+        Measurement(INSTEAD, "the same: accuracy of their average less its confidence", lacking, GAIN, at_least=True),
         Measurement(INSTEAD, disagree, abs(identity), 1e-12),
         Measurement(INSTEAD, product_slack, abs(_slack(expect, product)), 1e-12),
     ]

@@ -40,7 +40,8 @@ CLAIMS = (
         "C9",
         "Binned calibration error measures miscalibration.",
         "With many rows in bins that are narrow beside the calibration curve. With few, calibrated forecasts show "
-        "Σ (n_b/N) √(2/π · p̄_b(1 − p̄_b)/n_b); subtracting that over-corrects others. The debiased square has no bias; "
+        "the binomials' mean deviation, Σ (n_b/N) √(2/π · p̄_b(1 − p̄_b)/n_b) where both labels are many; subtracting it "
+        "over-corrects others. The square debiased by pairs of rows has no bias; "
         "what changes sign within bins is not seen.",
         HOLDS_IF,
         calibration.binned_error,
