@@ -52,9 +52,9 @@ def vector_scaling(forecast: Forecast, labels: Any, *, bias_penalty: Array = 0.0
     >>> import numpy as np
     >>> from probjax.forecasts import from_probs
     >>> forecast = from_probs(np.array(2 * [[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]]))
-    >>> calibrator = vector_scaling(forecast, np.array([0, 1, 2, 1, 2, 1]))
+    >>> calibrator = vector_scaling(forecast, np.array([0, 1, 2, 1, 2, 0]))
     >>> [round(p, 3) for p in calibrator(forecast).probs.mean(axis=0).tolist()]  # at the optimum the labels' shares
-    [0.167, 0.5, 0.333]
+    [0.333, 0.333, 0.333]
     """
     num_classes = forecast.log_probs.shape[1] if isinstance(forecast, Forecast) else 0
     return _fit("vector_scaling", forecast, labels, jnp.ones(num_classes), 0.0, bias_penalty)
