@@ -30,7 +30,7 @@ def run(console, ids: list[str], out: Path, seed: int, jobs: int) -> int:
 
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     start, entries = time.monotonic(), {}
-    tasks = [(name, str(out), seed) for name in ids]
+    tasks = [(name, str(out), seed) for name in reversed(ids)]  # the longest stand at the end of the ledger
     for number, ended in enumerate(in_processes(run_claim, tasks, jobs=jobs), 1):
         name, entry = ended.task[0], completed(ended)
         entries[name] = entry
