@@ -44,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
             drawable = [name for name in chosen_problems(options) if name in PROBLEMS]
             how = (options.runs, options.seed, options.jobs, path)
             missed = measure_controls(console, drawable, *how)
-            return missed if options.problem else max(missed, measure_power(console, *how))  # not of any problem
+            # power is no problem's own: named problems leave it as it is
+            return missed if options.problem else max(missed, measure_power(console, *how))
         if options.methods == ["score"]:
             return _score(console, options)
         if options.methods == ["mutants"]:

@@ -108,15 +108,12 @@ def _fit(where, forecast, labels, weight, off_diagonal, bias):
     z = forecast.log_probs
     start = Affine(weight.astype(z.dtype), jnp.zeros(z.shape[1], z.dtype))
     params, info = _minimise(start, z, labels, jnp.asarray(off_diagonal, z.dtype), jnp.asarray(bias, z.dtype))
-    flat = flattest(params, np.asarray(z, float), float(off_diagonal), float(bias)) < min(
-        FLAT[str(z.dtype)], 0.01 / len(z)
-    )
+    curvature = flattest(params, np.asarray(z, float), float(off_diagonal), float(bias))
+    flat = curvature < min(FLAT[str(z.dtype)], 0.01 / len(z))  # a row that holds a direction back weighs 1/N
     note = ""
     if flat:
-        note = (
-            "the likelihood has no maximum (it rises for ever along a direction that moves forecasts), and parameters "
-        )
-        note += "are where the search ended: raise the penalties, fit on more rows, or use temperature"
+        note = "the likelihood has no maximum (it rises for ever along a direction that moves forecasts), and "
+        note += "parameters are where the search ended: raise the penalties, fit on more rows, or use temperature"
     elif not info["converged"]:
         note = f"not converged: max|∇| is {float(info['grad_norm']):.2g} after {int(info['num_steps'])} steps"
     info["converged"] = info["converged"] & ~jnp.asarray(flat)

@@ -134,9 +134,8 @@ def choose_in_sequence(confidence: Any, errors: Any, thresholds: Any, target: fl
     failed = np.flatnonzero(risks.bound > target)
     passed = failed[0] if failed.size else len(thresholds)
     found = _selection("choose_in_sequence", risks, passed - 1 if passed else None, target)
-    return (
-        found._replace(bound=target) if passed else found
-    )  # bounds at δ themselves, being chosen among, hold less often
+    # the bounds at δ have been chosen among, and hold less often
+    return found._replace(bound=target) if passed else found
 
 
 def _at(confidence, errors, thresholds, delta):
