@@ -115,12 +115,12 @@ def check_labels(where: str, labels: Any, num_rows: int, num_classes: int) -> Ar
     Raises:
         ValueError: another shape, other numbers than those, or as many labels as there are no rows.
     """
-    if not isinstance(labels, jax.Array) and np.asarray(labels).dtype.kind not in "biuf":
+    labels = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    if labels.dtype.kind not in "biuf":
         raise ValueError(
-            f"{where}: labels are {np.asarray(labels).dtype}, not numbers; encode classes as 0 … {num_classes - 1}, in "
-            "the order of the columns"
+            f"{where}: labels are {labels.dtype}, not numbers; encode classes as 0 … {num_classes - 1}, in the order "
+            "of the columns"
         )
-    labels = jnp.asarray(labels)
     if labels.ndim != 1 or labels.shape[0] != num_rows:
         raise ValueError(
             f"{where}: labels has shape {labels.shape} but there are {num_rows} rows of forecasts; expected "
@@ -134,7 +134,7 @@ def check_labels(where: str, labels: Any, num_rows: int, num_classes: int) -> Ar
             f"{where}: labels must be integers 0 … {num_classes - 1}; {int(bad.sum())} of {len(seen)} are not "
             f"(first: row {row}, {seen[row]}); encode classes as numbers, in the order of the columns"
         )
-    return labels.astype(jnp.int32)
+    return jnp.asarray(labels.astype(np.int32))
 
 
 def _whole_between(values, low, high) -> bool:

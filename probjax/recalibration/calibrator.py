@@ -78,11 +78,12 @@ def finished(
     *,
     note: str = "",
     warn: bool = False,
+    rows: Rows | None = None,
 ) -> Calibrator:
-    """The `Calibrator` of a fit that is done. `warn`: the note is also a UserWarning."""
+    """The `Calibrator` of a fit that is done. `warn`: the note is also a UserWarning. `rows`: their mark, if known."""
     if warn and note:
         warnings.warn(f"{name}: {note}", stacklevel=3)
-    rows = mark(forecast, labels)
+    rows = mark(forecast, labels) if rows is None else rows
     return Calibrator(params, apply, {k: jnp.asarray(v) for k, v in info.items()}, rows, Static((name, note)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from probjax.forecasts import Forecast
-from probjax.recalibration.calibrator import Calibrator, check_not_nan, check_rows, finished
+from probjax.recalibration.calibrator import Calibrator, Rows, check_not_nan, check_rows, finished, mark
 
 STRIDE, WORTH_A_SAMPLE = 16, 16_000  # Newton's method starts from the optimum of every 16th of so many rows
 MAX_STEPS = 100
@@ -53,19 +53,14 @@ def temperature(forecast: Forecast, labels: Any) -> Calibrator:
     2.731
     """
     forecast, labels = check_rows("temperature", forecast, labels)
-    rows = _prepared(forecast.log_probs, labels)
-    if np.isnan(rows.least_top):
-        check_not_nan("temperature", forecast)
-    info = {"num_steps": 0, "last_step": 0.0, "converged": True}
-    note, beta = _without_search(rows, forecast.log_probs)
-    if beta is None:
-        beta, num_steps, size, converged = _solve(forecast.log_probs, rows)
-        info = {"num_steps": num_steps, "last_step": size, "converged": converged}
-        note = "" if converged else f"not converged after {int(num_steps)} steps"
-        if (beta < SMALL or not converged) and (slope := _slope_at_zero(forecast.log_probs, labels)) <= 0:
-            note, beta, info["converged"] = _INFINITE.format(float(slope)), 0.0, True
+    fit = _fit(forecast.log_probs, labels)
+    info = {"num_steps": fit.search.num_steps, "last_step": fit.search.size, "converged": fit.converged}
+    note, beta = "", fit.search.beta
+    if not fit.plain:
+        note, beta, changed = _examined(fit, forecast, labels)
+        info |= changed
     params = Temperature(jnp.asarray(beta, forecast.log_probs.dtype))
-    return finished("temperature", params, apply, info, forecast, labels, note=note, warn=note != "")
+    return finished("temperature", params, apply, info, forecast, labels, note=note, warn=note != "", rows=fit.rows)
 
 
 def apply(params: Temperature, forecast: Forecast) -> Forecast:
@@ -86,41 +81,111 @@ _ZERO = (
 )
 
 
-def _without_search(rows, log_probs):
-    """(note, β) where no row is wrong, ("", None) where one is."""
-    lost = int(rows.num_lost)
-    if lost:
+def _examined(fit, forecast, labels):
+    """(note, β, changes to info) of a fit that is not plain."""
+    z = forecast.log_probs
+    if np.isnan(fit.least_top):
+        check_not_nan("temperature", forecast)
+    if lost := int(fit.num_lost):
         raise ValueError(
-            f"temperature: in {lost} of {len(rows.own)} rows (first: row {int(jnp.argmin(rows.own))}) the class that "
-            "occurred had probability 0: the loss is infinite at every temperature; remove those rows, or say what 0 "
-            "means with floored(forecast, least)"
+            f"temperature: in {lost} of {len(z)} rows (first: row {int(fit.first_lost)}) the class that occurred had "
+            "probability 0: the loss is infinite at every temperature; remove those rows, or say what 0 means with "
+            "floored(forecast, least)"
         )
-    if rows.num_wrong:
-        return "", None
-    if (jnp.isneginf(log_probs) | (log_probs == rows.top[:, None])).all():
-        return "every row is uniform: no temperature changes anything, and 1 is kept", 1.0
-    return _ZERO, jnp.inf
+    known = {"num_steps": 0, "last_step": 0.0, "converged": True}
+    if not fit.num_wrong:
+        if (jnp.isneginf(z) | (z == jnp.max(z, axis=1, keepdims=True))).all():
+            return "every row is uniform: no temperature changes anything, and 1 is kept", 1.0, known
+        return _ZERO, jnp.inf, known
+    if (slope := _slope_at_zero(z, labels)) <= 0:
+        return _INFINITE.format(float(slope)), 0.0, {"converged": True}
+    return "" if fit.converged else f"not converged after {int(fit.search.num_steps)} steps", fit.search.beta, {}
 
 
-class _Rows(NamedTuple):
-    """top: max_k z_k [N], and the least of them, NaN if any of z is. own: z_y less the top [N]. single: z less the top
-    in single precision [N, K]. num_lost, num_wrong: rows whose class had probability 0, and rows whose class was not
-    the most probable."""
+class _Search(NamedTuple):
+    """β, the bracket of its optimum, the last step relative to β, passes over the rows."""
 
-    top: Array
-    least_top: Array
-    own: Array
-    single: Array
+    beta: Array
+    low: Array
+    high: Array
+    size: Array
+    num_steps: Array
+
+
+class _Fit(NamedTuple):
+    """search, converged: at its end. num_lost, first_lost, num_wrong: rows whose class had probability 0, the first of
+    them, rows whose class was not the most probable. least_top: min_i max_k z_ik, NaN if any of z is. plain: nothing
+    of all this needs a second look. rows: their mark."""
+
+    search: _Search
+    converged: Array
+    plain: Array
+    rows: Rows
     num_lost: Array
+    first_lost: Array
     num_wrong: Array
+    least_top: Array
 
 
 @jax.jit
-def _prepared(log_probs, labels) -> _Rows:
+def _fit(log_probs, labels) -> _Fit:
+    """One program for the whole fit: each pass over the rows, and each return to the host, counts."""
+    dtype = log_probs.dtype
+    tolerance = 5 * float(jnp.finfo(dtype).eps) ** (1 / 3)  # a cubic step from there ends at rounding
     top = jnp.max(log_probs, axis=1)
-    own = jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]
-    single = (log_probs - top[:, None]).astype(jnp.float32)
-    return _Rows(top, jnp.min(top), own - top, single, jnp.sum(jnp.isneginf(own)), jnp.sum(own < top))
+    own = jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0] - top
+    lost, least_top, num_wrong = jnp.isneginf(own), jnp.min(top), jnp.sum(own < 0)
+    wanted = (num_wrong > 0) & ~lost.any() & ~jnp.isnan(least_top)
+    beta = jnp.ones((), dtype)
+    if len(log_probs) >= WORTH_A_SAMPLE:
+        beta = _near(log_probs, top, own, wanted).astype(dtype)
+    search = _searched(log_probs, top, own, beta, tolerance, wanted)
+    converged = search.size <= tolerance
+    plain = wanted & converged & (search.beta >= SMALL)
+    rows = mark(Forecast(log_probs), labels)
+    return _Fit(search, converged, plain, rows, jnp.sum(lost), jnp.argmax(lost), num_wrong, least_top)
+
+
+def _near(log_probs, top, own, wanted):
+    """A β near the optimum, in single precision, whose exponentials cost a third: the optimum of every `STRIDE`th row,
+    then one step on all rows."""
+    single = lambda a: a.astype(jnp.float32)
+    some = _searched(*(single(a[::STRIDE]) for a in (log_probs, top, own)), jnp.ones((), jnp.float32), 0.1, wanted).beta
+    start = _start(jnp.clip(some, 1e-3, 1e3))  # the sample's optimum may be at a limit
+    return jnp.clip(_step(start, single(log_probs - top[:, None]), single(own)).beta, 1e-3, 1e3)
+
+
+def _searched(log_probs, top, own, beta, tolerance, wanted) -> _Search:
+    """From β to the root of the mean slope."""
+    unfinished = lambda search: wanted & (search.size > tolerance) & (search.num_steps < MAX_STEPS)
+
+    def body(search):
+        # tied to the search, or XLA would take the difference out of the loop and write it to memory
+        z, t, search = jax.lax.optimization_barrier((log_probs, top, search))
+        return _step(search, z - t[:, None], own)
+
+    return jax.lax.while_loop(unfinished, body, _start(beta))
+
+
+def _start(beta) -> _Search:
+    zero = jnp.zeros_like(beta)
+    return _Search(beta, zero, zero + jnp.inf, zero + jnp.inf, jnp.zeros((), jnp.int32))
+
+
+def _step(search: _Search, below, own) -> _Search:
+    """Halley's step inside the bracket."""
+    beta, low, high, _, num_steps = search
+    mean, variance, third = _moments(below, beta)
+    slope = jnp.mean(own) - mean
+    low, high = jnp.where(slope >= 0, beta, low), jnp.where(slope <= 0, beta, high)
+    newton = slope / variance
+    bend = jnp.clip(1 + 0.5 * newton * third / variance, 0.5, 2.0)  # far away, Newton's step within a factor 2
+    new = beta + newton / bend
+    # 4β or β/5 at most: a slope that is nearly flat sends the step far off
+    inside = (new > jnp.maximum(low, beta / 5)) & (new < jnp.minimum(high, 4 * beta))
+    outward = jnp.where(slope > 0, jnp.minimum(4 * beta, 0.5 * (beta + high)), low + 0.2 * (beta - low))
+    new = jnp.where(slope == 0, beta, jnp.where(inside, new, outward))
+    return _Search(new, low, high, jnp.abs(new - beta) / new, num_steps + 1)
 
 
 @jax.jit
@@ -129,47 +194,6 @@ def _slope_at_zero(log_probs, labels):
     possible = ~jnp.isneginf(log_probs)
     own = jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]
     return jnp.mean(own - jnp.mean(log_probs, axis=1, where=possible))
-
-
-@jax.jit
-def _solve(log_probs, rows):
-    """(β, number of passes over all rows, relative size of the last step, converged)."""
-    dtype = log_probs.dtype
-    tolerance = 5 * float(jnp.finfo(dtype).eps) ** (1 / 3)  # a cubic step from there ends at rounding
-    beta = jnp.ones((), dtype)
-    if len(log_probs) >= WORTH_A_SAMPLE:
-        # single precision first, whose exponentials cost a third: to the sample's optimum, then one step on all rows
-        own = rows.own.astype(jnp.float32)
-        near = _halley(rows.single[::STRIDE], 0, own[::STRIDE], beta.astype(jnp.float32), 0.1)[0]
-        near = jnp.clip(near, 1e-3, 1e3)  # the sample's optimum may be at a limit
-        beta = jnp.clip(_halley(rows.single, 0, own, near, 0.5)[0], 1e-3, 1e3).astype(dtype)
-    beta, size, num_steps = _halley(log_probs, rows.top[:, None], rows.own, beta, tolerance)
-    return beta, num_steps, size, size <= tolerance
-
-
-def _halley(log_probs, top, own, beta, tolerance):
-    """The root in β of the mean slope: (β, relative size of the last step, number of passes over the rows)."""
-    target = jnp.mean(own)
-
-    def step(carry):
-        beta, low, high, _, number = carry
-        mean, variance, third = _moments(log_probs - top, beta)
-        slope = target - mean
-        low, high = jnp.where(slope >= 0, beta, low), jnp.where(slope <= 0, beta, high)
-        newton = slope / variance
-        bend = jnp.clip(1 + 0.5 * newton * third / variance, 0.5, 2.0)  # far away, Newton's step within a factor 2
-        new = beta + newton / bend
-        # 4β or β/5 at most: a slope that is nearly flat sends the step far off
-        inside = (new > jnp.maximum(low, beta / 5)) & (new < jnp.minimum(high, 4 * beta))
-        outward = jnp.where(slope > 0, jnp.minimum(4 * beta, 0.5 * (beta + high)), low + 0.2 * (beta - low))
-        new = jnp.where(slope == 0, beta, jnp.where(inside, new, outward))
-        return new, low, high, jnp.abs(new - beta) / new, number + 1
-
-    unfinished = lambda carry: (carry[3] > tolerance) & (carry[4] < MAX_STEPS)
-    zero = jnp.zeros_like(beta)
-    carry = (beta, zero, zero + jnp.inf, zero + jnp.inf, 0)
-    beta, _, _, size, number = jax.lax.while_loop(unfinished, step, carry)
-    return beta, size, number
 
 
 def _moments(below, beta):
