@@ -2,8 +2,9 @@
 
 A method runs on R keys. The error of each query is the mean over replications, its margin t₍R₋₁₎(1 − α/2) standard
 errors plus the numerical error of the exact answer. |error| + margin < tolerance is a pass, |error| − margin >
-tolerance a fail, anything else doubles R, at most twice. A fail counts only if the same query fails, with the same
-sign, on as many fresh keys; draws that are NaN or infinite fail at once. Where a bound is checked, the signed error
+tolerance a fail, anything else doubles R, at most twice, and not where the last look would most likely leave it open
+too. A fail counts only if the same query fails, with the same sign, on as many fresh keys; draws that are NaN or
+infinite fail at once. Where a bound is checked, the signed error
 takes the place of |error|.
 """
 
@@ -50,6 +51,19 @@ class Look(NamedTuple):
         beyond = self.size - self.margin > tolerance
         return {n: float(np.sign(e)) for n, e, bad in zip(self.estimate.names, self.estimate.error, beyond) if bad}
 
+    def stays_open(self, tolerance: float, times: int) -> bool:
+        """Whether `times` as many keys will leave it unresolved, but for a chance of some 5%.
+
+        Then margins are 1/√times of today's, and a mean has moved by a standard deviation of √(1 − 1/times) of today's
+        standard error: 1.64 of them are allowed for, in the direction that helps.
+        """
+        if self.size is None:
+            return False
+        margin, moved = self.margin / np.sqrt(times), 1.64 * np.sqrt(1 - 1 / times) * self.estimate.standard_error
+        may_pass = np.all(self.size - moved + margin < tolerance)
+        may_fail = np.any(self.size + moved - margin > tolerance)
+        return not (may_pass or may_fail)
+
     @property
     def worst(self) -> int:
         """The query that stands for the check: the surest failure, or else the one nearest to failing."""
@@ -92,7 +106,11 @@ def judge(
                 verdicts[check.name] = _verdict(problem, method, check, seen, budget, summaries, limit)
         pending = [c for c in pending if c.name not in verdicts]
         failing = [c for c in pending if looks[c.name].outcome == "fail"]
-        if not pending or (last and not failing):
+        left = 2 ** (budget.doublings - look)
+        settling = limit is not None or any(
+            not looks[c.name].stays_open(c.tolerance[budget.level], left) for c in pending
+        )
+        if not pending or (not failing and (last or not settling)):
             break
         fresh = summarise(draw(len(summaries)), problem.reference.quantiles)
         summaries = pool([summaries, fresh])

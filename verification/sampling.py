@@ -16,6 +16,7 @@ from probjax import Target, check_inputs, over_leading_axis
 from probjax.density import target
 from probjax.validation import check_draws
 from verification.checks import importance
+from verification.compiling import compiler_options
 from verification.methods import Method
 from verification.types import Problem, Replications
 
@@ -50,7 +51,7 @@ class Sampler:
         check_inputs(problem.model, problem.data)
         try:
             lowered = jax.jit(self._batch).lower(self._keys(0), problem.model, problem.data, self.numbers)
-            self._run = lowered.compile()
+            self._run = lowered.compile(compiler_options=compiler_options(method))
         except NOT_TRACEABLE:
             self.compiled_here, self._run = False, self._eagerly
         except (Exception, SystemExit) as error:

@@ -42,26 +42,28 @@ def _categorical_log_prob(y, f):
 
 @jax.custom_jvp
 def _log_softmax_at(f, label):
-    # −log(1 + Σ over the others of exp(f_j − f_y)), not f_y − logsumexp(f): a probability near 1 keeps its digits
-    others = jnp.arange(f.shape[1]) != label[:, None]
-    largest = jnp.max(jnp.where(others, f, -jnp.inf), axis=1)
-    mass = jnp.sum(jnp.where(others, jnp.exp(jnp.where(others, f - largest[:, None], 0.0)), 0.0), axis=1)
-    own = jnp.take_along_axis(f, label[:, None], axis=1)[:, 0]
-    ahead = largest - own + jnp.log(mass)
-    return -jnp.maximum(ahead, 0.0) - jnp.log1p(jnp.exp(-jnp.abs(ahead)))  # −softplus, its derivative being below
+    # the digits of a probability near 1 are in Σ − 1, which is `rest` itself where the label is the most probable
+    _, ahead, mass, rest = _masses(f, label)
+    return ahead - jnp.log1p(rest + (mass - 1))
 
 
 @_log_softmax_at.defjvp
 def _log_softmax_at_jvp(primals, tangents):
     f, label = primals
-    own = jnp.arange(f.shape[1]) == label[:, None]
-    mass = jnp.exp(f - jnp.max(f, axis=1, keepdims=True))
-    others = jnp.where(own, 0.0, mass)
-    rest = others @ jnp.ones((f.shape[1], 1), f.dtype)  # a product: XLA is slow in summing short rows
-    total = rest + jnp.take_along_axis(mass, label[:, None], axis=1)
+    others, _, mass, rest = _masses(f, label)
     # at the label the sum of the others, not 1 − p: the same number with its digits
-    slope = jnp.where(own, rest, -others) / total
+    slope = jnp.where(jnp.arange(f.shape[1]) == label[:, None], rest[:, None], -others) / (mass + rest)[:, None]
     return _log_softmax_at(f, label), jnp.sum(slope * tangents[0], axis=1)
+
+
+def _masses(f, label):
+    """With m = max f: exp(f_j − m), 0 at the label y, [N, K]; f_y − m; exp(f_y − m); the sum of the first, each [N]."""
+    below = f - jnp.max(f, axis=1, keepdims=True)
+    own = jnp.arange(f.shape[1]) == label[:, None]
+    others = jnp.where(own, 0.0, jnp.exp(below))
+    ahead = jnp.take_along_axis(below, label[:, None], axis=1)[:, 0]
+    rest = others @ jnp.ones(f.shape[1], f.dtype)  # a product: XLA is slow in summing short rows
+    return others, ahead, jnp.exp(ahead), rest
 
 
 def _one_hot_variance(f):

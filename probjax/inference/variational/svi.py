@@ -66,7 +66,7 @@ def maximise_elbo(
     guide = family.guide(program, start)
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
     svi = SVI(program, guide, optimiser, Trace_ELBO(num_particles=num_particles))
-    params, losses = _optimise(svi, svi_key, num_steps)
+    params, losses = _optimise(svi, svi_key, optimiser, num_steps)
     u, log_q = family.draw(draw_key, guide, params, num_draws)
     draws = origin + (u @ scale.T if scale.ndim == 2 else u * scale)
     log_det = _log_abs_det(scale)  # of the map from u to params: the ELBO and q are reported for params
@@ -101,18 +101,23 @@ def full_whitening(log_joint: Callable, start: Array) -> tuple[Array, Array]:
     return mode, vectors / jnp.sqrt(_positive(eigenvalues))
 
 
-def _optimise(svi, key, num_steps):
-    """SVI's own update under our scan; the unconstrained guide parameters of the last quarter are averaged."""
+def _optimise(svi, key, optimiser, num_steps):
+    """SVI's own update under our scan, on all the guide's unconstrained parameters as one array: a family of many
+    arrays (flows) would spend its time going from one to the next. Those of the last quarter are averaged."""
     state = svi.init(key)
+    start, unravel = ravel_pytree(svi.optim.get_params(state.optim_state))
+    negative_elbo = lambda flat, key: svi.loss.loss(key, svi.constrain_fn(unravel(flat)), svi.model, svi.guide)
 
     def step(carry, index):
-        state, total = carry
-        state, loss = svi.update(state)
-        flat = ravel_pytree(svi.optim.get_params(state.optim_state))[0]
-        return (state, total + jnp.where(index >= num_steps - num_steps // 4, flat, 0.0)), loss
+        key, flat, moments, total = carry
+        key, loss_key = jax.random.split(key)
+        loss, slope = jax.value_and_grad(negative_elbo)(flat, loss_key)
+        updates, moments = optimiser.update(slope, moments)
+        flat = optax.apply_updates(flat, updates)
+        return (key, flat, moments, total + jnp.where(index >= num_steps - num_steps // 4, flat, 0.0)), loss
 
-    flat, unravel = ravel_pytree(svi.optim.get_params(state.optim_state))
-    (state, total), losses = jax.lax.scan(step, (state, jnp.zeros_like(flat)), jnp.arange(num_steps))
+    carry = (state.rng_key, start, optimiser.init(start), jnp.zeros_like(start))
+    (_, _, _, total), losses = jax.lax.scan(step, carry, jnp.arange(num_steps))
     return svi.constrain_fn(unravel(total / (num_steps // 4))), losses
 
 
