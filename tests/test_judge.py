@@ -149,7 +149,7 @@ def test_the_budget_doubles_only_while_a_verdict_is_open():
     judge(problem(), "m", counting(on_it), only=("mean",))
     assert asked == [16]  # 48 more keys would most likely leave it open
     asked.clear()
-    judge(problem(), "m", counting(on_it), limit=Limit("near", "", EXACT), only=("mean",))
+    judge(problem(), "m", counting(on_it), limit=Limit(EXACT, "near", ""), only=("mean",))
     assert asked == [16, 16, 32]  # a theorem's number may be met all the same
     asked.clear()
     judge(problem(), "m", counting(sampler(change=lambda q: q + np.array([0.5, 0, 0]))))
