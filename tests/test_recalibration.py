@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import brentq, minimize, minimize_scalar
-from scipy.special import expit, log_expit, log_softmax, logsumexp
+from recalibration_parts import NUM_DATA, binary_rows, class_rows
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit, log_softmax
 
 from probjax.forecasts import Forecast, from_logits, from_probs
 from probjax.recalibration import (
@@ -21,119 +22,16 @@ from probjax.recalibration import (
     temperature,
     vector_scaling,
 )
-from probjax.recalibration.linear import Affine, flattest
-
-NUM_DATA, NUM_CLASSES = 400, 4
-
-
-def drawn(rng, probs):
-    """One label a row."""
-    return (probs.cumsum(1) < rng.uniform(size=(len(probs), 1))).sum(1)
 
 
 @pytest.fixture(scope="module")
 def classes():
-    """(logits [N, K], labels): logits twice too large, one class too popular."""
-    rng = np.random.default_rng(1)
-    logits = 3 * rng.standard_normal((NUM_DATA, NUM_CLASSES))
-    return logits, drawn(rng, np.exp(log_softmax(logits / 2 + np.array([0.5, 0, 0, 0]), axis=1)))
+    return class_rows()
 
 
 @pytest.fixture(scope="module")
 def binary():
-    """(log-odds [N], labels)."""
-    rng = np.random.default_rng(2)
-    f = 2 * rng.standard_normal(NUM_DATA)
-    return f, (rng.uniform(size=NUM_DATA) < expit(0.5 * f - 0.4)).astype(int)
-
-
-def slope_in_beta(log_probs, labels):
-    """The derivative of the mean log-likelihood in 1/T, in NumPy."""
-    own = log_probs[np.arange(len(labels)), labels]
-    return lambda b: np.mean(own - (np.exp(log_softmax(b * log_probs, axis=1)) * log_probs).sum(1))
-
-
-def test_temperature_is_the_root_of_the_slope_and_no_search_finds_better(classes):
-    logits, labels = classes
-    fitted = temperature(from_logits(logits), labels)
-    found = float(fitted.params.inverse_temperature)
-    assert fitted.info["converged"] and fitted.note == ""
-    assert found == pytest.approx(brentq(slope_in_beta(logits, labels), 1e-3, 10, xtol=1e-14), rel=1e-10)
-    loss = lambda t: np.mean(logsumexp(logits / t, axis=1) - logits[np.arange(NUM_DATA), labels] / t)
-    peer = minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-10})
-    assert loss(1 / found) <= peer.fun + 1e-15
-    assert 1 / found == pytest.approx(peer.x, rel=1e-7)  # √ε: a search by values sees no further
-    assert np.allclose(fitted(from_logits(logits)).log_probs, log_softmax(found * logits, axis=1), atol=1e-12)
-
-
-def test_temperature_of_many_rows_that_start_from_a_sample_is_the_root_too():
-    rng = np.random.default_rng(3)
-    logits = 4 * rng.standard_normal((20_000, 3))
-    labels = drawn(rng, np.exp(log_softmax(logits / 5, axis=1)))
-    found = float(temperature(from_logits(logits), labels).params.inverse_temperature)
-    assert found == pytest.approx(brentq(slope_in_beta(logits, labels), 1e-3, 10, xtol=1e-14), rel=1e-10)
-
-
-@pytest.mark.parametrize("factor", [1e-4, 30.0, 1e4])
-def test_logits_times_a_number_are_a_temperature_times_that_number(classes, factor):
-    logits, labels = classes
-    one = temperature(from_logits(logits), labels).params.inverse_temperature
-    other = temperature(from_logits(factor * logits), labels)
-    assert other.info["converged"]
-    assert float(other.params.inverse_temperature) == pytest.approx(float(one) / factor, rel=1e-8)
-
-
-def test_a_temperature_keeps_the_class_and_for_two_classes_the_order_of_rows():
-    rows = from_logits(np.array([[1.0, 0, -100], [1.2, 0, 0]]))
-    fitted = temperature(from_logits(np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 2.0]])), np.array([0, 1, 1]))
-    at = lambda t: fitted.apply(type(fitted.params)(jnp.array(1 / t)), rows)
-    confidence = lambda forecast: np.asarray(forecast.probs.max(1))
-    assert confidence(at(1.0))[0] > confidence(at(1.0))[1] and confidence(at(0.2))[0] < confidence(at(0.2))[1]
-    assert (at(0.2).probs.argmax(1) == rows.probs.argmax(1)).all()
-    two = from_logits(np.array([-0.3, 0.1, 2.0]))
-    assert (jnp.diff(fitted(two).probs[:, 1]) > 0).all()
-
-
-def test_a_temperature_that_has_no_finite_optimum_is_said_and_held_at_its_limit():
-    right = from_logits(np.array([[2.0, 0, -1], [0, 1, 0.5], [1, 1, 0]]))  # a tie at the top is not wrong
-    with pytest.warns(UserWarning, match="temperature is 0: no row is wrong"):
-        fitted = temperature(right, np.array([0, 1, 0]))
-    assert np.isinf(fitted.params.inverse_temperature)
-    assert np.allclose(fitted(right).probs, [[1, 0, 0], [0, 1, 0], [0.5, 0.5, 0]])
-    wrong = from_logits(np.array([[2.0, 0, -np.inf], [0, 1, 0.5]]))
-    with pytest.warns(UserWarning, match="temperature is infinite: the mean of z_y"):
-        fitted = temperature(wrong, np.array([1, 0]))
-    assert np.allclose(fitted(wrong).probs, [[0.5, 0.5, 0], [1 / 3] * 3])
-    with pytest.warns(UserWarning, match="every row is uniform"):
-        fitted = temperature(from_probs(np.full((3, 2), 0.5)), np.array([0, 1, 1]))
-    assert fitted.params.inverse_temperature == 1
-
-
-def test_the_mean_of_own_logits_decides_whether_the_temperature_is_infinite():
-    for own, infinite in ((1.01, False), (0.99, True)):
-        forecast = from_logits(np.array([[own, 0.0], [1.0, 0.0]]))  # the second row is wrong
-        if infinite:
-            with pytest.warns(UserWarning, match="temperature is infinite"):
-                fitted = temperature(forecast, np.array([0, 1]))
-            assert fitted.params.inverse_temperature == 0
-        else:
-            fitted = temperature(forecast, np.array([0, 1]))
-            assert 0 < fitted.params.inverse_temperature < 0.1 and fitted.info["converged"]
-
-
-def test_impossible_classes_stay_so_and_one_that_occurred_is_refused(classes):
-    logits, labels = classes
-    blocked = logits.copy()
-    blocked[np.arange(0, NUM_DATA, 3), (labels[::3] + 1) % NUM_CLASSES] = -np.inf
-    fitted = temperature(from_logits(blocked), labels)
-    finite = np.where(np.isinf(blocked), -1e4, blocked)
-    assert float(fitted.params.inverse_temperature) == pytest.approx(
-        brentq(slope_in_beta(finite, labels), 1e-2, 10, xtol=1e-14), rel=1e-9
-    )
-    assert (np.isneginf(fitted(from_logits(blocked)).log_probs) == np.isinf(blocked)).all()
-    blocked[7, labels[7]] = -np.inf
-    with pytest.raises(ValueError, match=r"1 of 400 rows \(first: row 7\).*infinite at every temperature"):
-        temperature(from_logits(blocked), labels)
+    return binary_rows()
 
 
 def logistic_loss(columns, targets):
@@ -245,86 +143,6 @@ def test_beta_calibration_needs_both_classes_not_apart():
         beta(f, np.array([0, 0, 1, 1]))
     reversed_ = beta(f, np.array([1, 1, 0, 0]))
     assert np.allclose(reversed_(f).probs, 0.5) and "constant" in reversed_.note
-
-
-def test_scalings_are_stationary_and_nested(classes):
-    logits, labels = classes
-    forecast = from_logits(logits)
-    z, onehot = np.asarray(forecast.log_probs), np.eye(NUM_CLASSES)[labels]
-    loss = lambda fitted: -np.mean(np.asarray(fitted(forecast).log_probs)[np.arange(NUM_DATA), labels])
-    vector, matrix = vector_scaling(forecast, labels), matrix_scaling(forecast, labels)
-    gap = lambda fitted: (np.asarray(fitted(forecast).probs) - onehot) / NUM_DATA
-    assert np.abs((gap(vector) * z).sum(0)).max() < 1e-9 and np.abs(gap(vector).sum(0)).max() < 1e-9
-    assert np.abs(gap(matrix).T @ z).max() < 1e-9 and np.abs(gap(matrix).sum(0)).max() < 1e-9
-    assert loss(matrix) < loss(vector) < loss(temperature(forecast, labels))
-    stiff = matrix_scaling(forecast, labels, off_diagonal_penalty=100.0)
-    assert loss(matrix) < loss(stiff) < stiff.info["objective"] < loss(vector)  # which is λ = ∞
-    assert float(jnp.sum(vector.params.bias)) == pytest.approx(0, abs=1e-12)
-
-
-def test_the_penalties_are_those_of_kull(classes):
-    logits, labels = classes
-    forecast = from_logits(logits)
-    fitted = matrix_scaling(forecast, labels, off_diagonal_penalty=0.3, bias_penalty=0.2)
-    weight, bias = np.asarray(fitted.params.weight), np.asarray(fitted.params.bias)
-    gap = (np.asarray(fitted(forecast).probs) - np.eye(NUM_CLASSES)[labels]) / NUM_DATA
-    off = weight * (1 - np.eye(NUM_CLASSES))
-    assert np.allclose(gap.T @ np.asarray(forecast.log_probs) + 2 * 0.3 * off / 12, 0, atol=1e-9)
-    assert np.allclose(gap.sum(0) + 2 * 0.2 * bias / 4, 0, atol=1e-9)
-
-
-def test_a_class_that_never_occurs(classes):
-    logits, labels = classes
-    forecast, absent = from_logits(logits), np.where(labels == 3, 0, labels)
-    for fit in (vector_scaling, matrix_scaling):
-        with pytest.raises(ValueError, match=r"class 3 never occurs in labels.*bias would go to −∞"):
-            fit(forecast, absent)
-        with pytest.raises(ValueError, match="class 3 never occurs"):  # a penalty leaves its own weight free
-            fit(forecast, absent, bias_penalty=1.0)
-    with pytest.raises(ValueError, match=r"bias_penalty is -1.* must not be negative"):
-        vector_scaling(forecast, labels, bias_penalty=-1.0)
-    assert np.isfinite(one_vs_rest(platt)(forecast, absent)(forecast).log_probs).all()
-    with pytest.raises(ValueError, match=r"one_vs_rest\(beta\): class 3 against the others: beta: all 400 rows"):
-        one_vs_rest(beta)(forecast, absent)
-
-
-def test_classes_that_the_map_separates_are_said(classes):
-    logits, _ = classes
-    with pytest.warns(UserWarning, match="the likelihood has no maximum"):
-        fitted = vector_scaling(from_logits(logits), logits.argmax(1))
-    assert not fitted.info["converged"]
-
-
-def test_one_class_that_the_map_separates_is_said_and_equal_columns_are_not():
-    z = np.array([[1.0, 0, -3], [0, 1, -3], [1, 0, -3], [0, 1, -3], [1, 0, -3], [0, 1, -3], [0, 0, 3.0]])
-    labels = np.array([0, 1, 1, 0, 0, 1, 2])  # rows of class 2 stand apart, the others do not
-    for fit in (vector_scaling, matrix_scaling):
-        with pytest.warns(UserWarning, match="the likelihood has no maximum"):
-            assert not fit(from_logits(z), labels).info["converged"]
-    rng = np.random.default_rng(3)
-    one = rng.standard_normal((60, 2))
-    double = from_logits(one[:, [0, 1, 1]])  # two columns alike: nothing moves along their difference
-    assert matrix_scaling(double, rng.integers(0, 3, 60)).note == ""
-
-
-def test_relative_curvature_is_that_of_the_objective(classes):
-    logits, labels = classes
-    logits, labels = logits[:50, :3], labels[:50] % 3
-    z = np.asarray(from_logits(logits).log_probs)
-
-    def objective(flat, off, bias):
-        weight, shift = flat[:9].reshape(3, 3), flat[9:]
-        log_probs = jax.nn.log_softmax(z @ weight.T + shift)
-        loss = -jnp.mean(log_probs[jnp.arange(50), labels])
-        return loss + off * jnp.sum((weight * (1 - jnp.eye(3))) ** 2) / 6 + bias * jnp.mean(shift**2)
-
-    at = jnp.arange(12.0) / 10
-    end, uniform = jax.hessian(objective)(at, 0.3, 0.2), jax.hessian(objective)(0 * at, 0.0, 0.0)
-    values, vectors = np.linalg.eigh(uniform)
-    half = vectors[:, values > 1e-12] / np.sqrt(values[values > 1e-12])
-    expected = np.linalg.eigvalsh(half.T @ end @ half)[0]
-    found = flattest(Affine(at[:9].reshape(3, 3), at[9:]), z, 0.3, 0.2)
-    assert found == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("decimals", [16, 2])
