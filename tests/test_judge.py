@@ -156,14 +156,15 @@ def test_the_budget_doubles_only_while_a_verdict_is_open():
     assert asked == [16, 16]  # the second batch repeats the fail on fresh keys
 
 
-def test_what_is_given_up_as_open_would_have_been_settled_in_one_of_twenty_cases_at_most():
+@pytest.mark.parametrize("num", [16, 32])
+def test_what_is_given_up_as_open_would_have_been_settled_in_one_of_twenty_cases_at_most(num):
     rng, check = np.random.default_rng(0), BY_NAME["mean"]
     settled = []
-    for shift in rng.uniform(0, 0.1, 1500):
+    for shift in rng.uniform(0, 0.1, 3000):
         q = MEAN + np.array([shift, 0, 0]) + 0.1 * rng.standard_normal((64, 2, 3)) * [1, 0.1, 0.1]
-        first, both = (summarise(Replications(part, None)) for part in (q[:32], q))
+        first, both = (summarise(Replications(part, None)) for part in (q[:num], q))
         look, later = (examine(check, s, EXACT, EXACT.scale, "default") for s in (first, both))
-        if look.outcome == "unresolved" and look.stays_open(check.tolerance["default"], 2):
+        if look.outcome == "unresolved" and look.stays_open(check.tolerance["default"], num, 64):
             settled.append(later.outcome != "unresolved")
     assert len(settled) > 200 and np.mean(settled) < 0.05
 

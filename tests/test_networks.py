@@ -89,3 +89,18 @@ def test_a_leading_axis_runs_as_vmap_would(batch_size):
     body = lambda key, x: {"draw": jax.random.normal(key, (2,)) * x}
     got = over_leading_axis(body, keys, jnp.arange(7.0), batch_size=batch_size)
     np.testing.assert_allclose(got["draw"], jax.vmap(body)(keys, jnp.arange(7.0))["draw"], rtol=1e-15)
+
+
+@pytest.mark.parametrize("num_outputs", [1, 2, 3, 4])
+def test_a_layer_of_any_width_is_the_matrix_product_and_so_are_its_derivatives(num_outputs):
+    network = mlp([2, 5, num_outputs], squeeze=False)
+    params = network.init(jax.random.key(0))
+
+    def plain(params):
+        first, second = params
+        return jnp.tanh(X @ first["weight"] + first["bias"]) @ second["weight"] + second["bias"]
+
+    own = lambda params: network.apply(params, X)
+    np.testing.assert_allclose(own(params), plain(params), rtol=0, atol=1e-14)
+    for found, expected in zip(*(jax.tree.leaves(jax.jacobian(f)(params)) for f in (own, plain))):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)

@@ -51,15 +51,17 @@ class Look(NamedTuple):
         beyond = self.size - self.margin > tolerance
         return {n: float(np.sign(e)) for n, e, bad in zip(self.estimate.names, self.estimate.error, beyond) if bad}
 
-    def stays_open(self, tolerance: float, times: int) -> bool:
-        """Whether `times` as many keys will leave it unresolved, but for a chance of some 5%.
+    def stays_open(self, tolerance: float, num: int, last: int) -> bool:
+        """Whether the `num` keys of today, made `last`, will leave it unresolved, but for a chance of some 5%.
 
-        Then margins are 1/√times of today's, and a mean has moved by a standard deviation of √(1 − 1/times) of today's
-        standard error: 1.64 of them are allowed for, in the direction that helps.
+        Then margins are t₍last₋₁₎/t₍num₋₁₎ · √(num/last) of today's, and a mean has moved by a standard deviation of
+        √(1 − num/last) of today's standard error: 1.64 of them are allowed for, in the direction that helps.
         """
         if self.size is None:
             return False
-        margin, moved = self.margin / np.sqrt(times), 1.64 * np.sqrt(1 - 1 / times) * self.estimate.standard_error
+        t = stats.t.ppf(1 - ALPHA / 2, np.array([num, last]) - 1)
+        margin = self.margin * t[1] / t[0] * np.sqrt(num / last)
+        moved = 1.64 * np.sqrt(1 - num / last) * self.estimate.standard_error
         may_pass = np.all(self.size - moved + margin < tolerance)
         may_fail = np.any(self.size + moved - margin > tolerance)
         return not (may_pass or may_fail)
@@ -106,9 +108,9 @@ def judge(
                 verdicts[check.name] = _verdict(problem, method, check, seen, budget, summaries, limit)
         pending = [c for c in pending if c.name not in verdicts]
         failing = [c for c in pending if looks[c.name].outcome == "fail"]
-        left = 2 ** (budget.doublings - look)
+        keys = len(summaries), len(summaries) * 2 ** (budget.doublings - look)
         settling = limit is not None or any(
-            not looks[c.name].stays_open(c.tolerance[budget.level], left) for c in pending
+            not looks[c.name].stays_open(c.tolerance[budget.level], *keys) for c in pending
         )
         if not pending or (not failing and (last or not settling)):
             break

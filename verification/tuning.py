@@ -10,7 +10,6 @@ import numpy as np
 
 from probjax import Model, log_likelihood
 from probjax.types import Data
-from verification.compiling import compiler_options
 from verification.methods import ELBO, HELD_OUT, Method
 from verification.types import Problem
 
@@ -42,7 +41,7 @@ def _parts(method):
 
 
 def _elbo(method, problem):
-    @partial(jax.jit, static_argnums=1, compiler_options=compiler_options(method))
+    @partial(jax.jit, static_argnums=1)
     def run(key, counts, numbers):
         return method.run(key, problem.model, problem.data, **dict(counts), **numbers).info["elbo"]
 
