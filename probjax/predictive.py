@@ -115,12 +115,12 @@ def predictive_moments(
 
     nothing = (jnp.zeros((), zero.dtype), zero, zero, zero)
     stream = lambda first: jax.lax.scan(block, (first, nothing), None, length=num_blocks)[0][1]
-    streams = over_leading_axis(stream, firsts)
-    total = jax.tree.map(lambda leaf: leaf[0], streams)
-    for i in range(1, STREAMS):
-        total = _merge(total, jax.tree.map(lambda leaf, i=i: leaf[i], streams))
-    count, mean, within, between = total
-    return Moments(mean, within / count, between / count)
+    # all streams at once: one by one, each would be sent between devices
+    counts, means, within, squares = over_leading_axis(stream, firsts)
+    sizes = counts.reshape(-1, *[1] * zero.ndim)
+    mean = jnp.sum(sizes * means, axis=0) / num_draws
+    between = jnp.sum(squares + sizes * (means - mean) ** 2, axis=0)
+    return Moments(mean, jnp.sum(within, axis=0) / num_draws, between / num_draws)
 
 
 def _merge(one, other):
