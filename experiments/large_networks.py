@@ -24,15 +24,19 @@ from probjax import Data, Model
 
 SEED = 0
 ROWS = 1200  # to learn from
+NUM_CLASSES = 10
 FEW = 64  # rows that the dual form of Gauss–Newton, an N·K × P matrix, is given
 CASES = ("dense", "convolutional")
+LONG_FIT = partial(pj.optimize.adam, num_steps=600, learning_rate=3e-3)
+NUMBER_NOISE = 0.5  # sd of a digit that is taken for a number
 
 
 class Case(NamedTuple):
     """`test`: x [N, …] and labels [N]; `mode`: trained parameters; `last`: the last layer's name, None where it is
-    known to be that."""
+    known to be that; `regression`: the network with one output and normal noise, the digit taken for a number."""
 
     model: Model
+    regression: Model
     data: Data
     test: tuple[np.ndarray, np.ndarray]
     mode: object
@@ -61,10 +65,10 @@ def digits(image: bool) -> tuple[Data, tuple[np.ndarray, np.ndarray]]:
     return Data(jnp.asarray(x[:ROWS]), jnp.asarray(y[:ROWS])), (x[ROWS:], y[ROWS:])
 
 
-def network(name: str, x):
+def network(name: str, x, num_outputs: int = NUM_CLASSES):
     """64-320-240-10, or two convolutions of 8 and 16 channels and a dense layer, with dropout before it."""
     if name == "dense":
-        return pj.mlp([64, 320, 240, 10], activation=jax.nn.relu)
+        return pj.mlp([64, 320, 240, num_outputs], activation=jax.nn.relu)
     from flax import linen
 
     class Small(linen.Module):
@@ -73,7 +77,8 @@ def network(name: str, x):
             for channels in (8, 16):
                 x = linen.relu(linen.Conv(channels, (3, 3), strides=2)(x))
             x = linen.Dropout(0.1, deterministic=True)(x.reshape(x.shape[0], -1))
-            return linen.Dense(10)(x)
+            f = linen.Dense(num_outputs)(x)
+            return f[..., 0] if num_outputs == 1 else f
 
     return pj.from_linen(Small(), x[:1])
 
@@ -81,11 +86,13 @@ def network(name: str, x):
 def trained_case(name: str, key) -> Case:
     """The network with N(0, 0.3²) on its parameters, at a mode found by Adam."""
     data, test = digits(name == "convolutional")
-    model = Model(*network(name, data.x), prior=pj.priors.normal(0.0, 0.3), likelihood=pj.likelihoods.categorical())
-    fit = partial(pj.optimize.adam, num_steps=600, learning_rate=3e-3)
-    posterior = jax.jit(lambda key: pj.map_estimate(key, model, data, fit=fit))(key)
+    prior = pj.priors.normal(0.0, 0.3)
+    model = Model(*network(name, data.x), prior=prior, likelihood=pj.likelihoods.categorical())
+    noise = pj.likelihoods.normal(NUMBER_NOISE)
+    regression = Model(*network(name, data.x, 1), prior=prior, likelihood=noise)
+    posterior = jax.jit(lambda key: pj.map_estimate(key, model, data, fit=LONG_FIT))(key)
     mode = jax.tree.map(lambda leaf: leaf[0], posterior.draws)
-    return Case(model, data, test, mode, None if name == "dense" else "Dense_0")
+    return Case(model, regression, data, test, mode, None if name == "dense" else "Dense_0")
 
 
 def methods(case: Case) -> dict[str, tuple[Callable, Callable]]:
@@ -128,7 +135,20 @@ def methods(case: Case) -> dict[str, tuple[Callable, Callable]]:
     sampled = {name: (method, partial(pj.predict, batch_size=4)) for name, method in found.items()}
     # a Gauss–Newton posterior is that of the network made linear at its mode
     kin = ("laplace_ggn (64 rows)", "laplace_diagonal", "laplace_kron")
-    return sampled | {f"{name}, linearised": (found[name], pj.predict_linearised) for name in kin}
+    sampled |= {f"{name}, linearised": (found[name], pj.predict_linearised) for name in kin}
+    last = partial(pj.neural_linear, **draws, fit=LONG_FIT, layer=case.last)
+    number = lambda key, model, data: last(key, case.regression, Data(data.x, data.y.astype(data.x.dtype)))
+    return sampled | {"neural_linear (digit as number)": (number, partial(predict_rounded, case.regression))}
+
+
+def predict_rounded(regression: Model, model: Model, posterior: pj.Posterior, x) -> jax.Array:
+    """log P(y rounds to k), y ~ N(f, NUMBER_NOISE²), what is off the scale counted at its ends: [S, N, 10]."""
+    f = pj.predict(regression, posterior, x, batch_size=4) / NUMBER_NOISE
+    cutpoints = (jnp.arange(NUM_CLASSES - 1, dtype=f.dtype) + 0.5) / NUMBER_NOISE
+    of_rank = lambda f, k: pj.likelihoods.ordinal("probit").log_prob(
+        jnp.full(len(f), k), (f, jnp.broadcast_to(cutpoints, (len(f), NUM_CLASSES - 1)))
+    )
+    return jax.vmap(lambda f: jnp.stack([of_rank(f, k) for k in range(NUM_CLASSES)], axis=1))(f)
 
 
 def run(case: Case, method: Callable, predict: Callable, key) -> Result:

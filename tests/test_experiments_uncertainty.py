@@ -250,7 +250,8 @@ def test_the_cost_of_uncertainty_makes_its_table_and_figure(tmp_path, monkeypatc
 def test_large_networks_says_what_cannot_be_held_and_what_is_linear(tmp_path, monkeypatch):
     """On a small network: sampled and linearised draws of one posterior, a method that refuses, one that fails."""
     monkeypatch.setattr(large_networks, "CASES", ("dense",))
-    monkeypatch.setattr(large_networks, "network", lambda name, x: mlp([64, 3, 10], activation=jax.nn.relu))
+    small = lambda name, x, num_outputs=10: mlp([64, 3, num_outputs], activation=jax.nn.relu)
+    monkeypatch.setattr(large_networks, "network", small)
     methods = large_networks.methods
 
     def chosen(case):
@@ -270,3 +271,16 @@ def test_large_networks_says_what_cannot_be_held_and_what_is_linear(tmp_path, mo
         assert found[name].nll < np.log(10) and found[name].accuracy > 0.3 and not found[name].said
     assert np.isnan(found["refusing"].nll) and "draws" in found["refusing"].said
     assert np.isnan(found["failing"].nll) and found["failing"].said.endswith("7)")
+
+
+def test_a_regression_speaks_of_classes_by_rounding():
+    """P(k) is what a normal of the network's output puts between k − ½ and k + ½, the ends of the scale open."""
+    model = Model(*mlp([64, 3, 1]), prior=priors.normal(), likelihood=likelihoods.normal(large_networks.NUMBER_NOISE))
+    posterior = Posterior(jax.vmap(model.init)(jax.random.split(jax.random.key(0), 2)), {})
+    posterior.draws[-1]["bias"] = jnp.array([[4.2], [-1.0]])
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=(5, 64)))
+    f = np.asarray(jax.vmap(lambda params: model.apply(params, x))(posterior.draws))
+    edges = np.array([-np.inf, *(np.arange(9) + 0.5), np.inf])
+    expected = np.diff(stats.norm.cdf((edges - f[..., None]) / large_networks.NUMBER_NOISE), axis=-1)
+    found = large_networks.predict_rounded(model, model, posterior, x)
+    np.testing.assert_allclose(np.exp(found), expected, rtol=1e-8, atol=1e-12)
