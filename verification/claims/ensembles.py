@@ -161,13 +161,7 @@ def members_as_draws(rng) -> Finding:
         for key, method in zip(keys, (randomised_map, ensemble))
     )
     far_sd = _sd(s.design, s.noise_scale, s.prior_scale, np.column_stack([far, np.ones(12)]))
-    x, w = rng.standard_normal((3, 6)), STARTS_SD * rng.standard_normal(6)
-    at = np.vstack([x, rng.standard_normal((9, 6))])
-    model = Model(*linear(6, bias=False), prior=priors.flat(), likelihood=likelihoods.normal(1.0))
-    one_seed = model._replace(init=lambda _: model.init(keys[2]))
-    plain = of(ensemble, partial(descend, rate=1 / np.linalg.norm(x, 2) ** 2))
-    starts, same = (_variances(keys[2], plain, m, Data(x, x @ w), at) for m in (model, one_seed))
-    clean, noisy = (_sd(x, noise, STARTS_SD, at) for noise in (1e-6, NOISE))
+    starts, same, clean, noisy = _of_more_weights_than_rows(rng, keys[2], of)
     adam = partial(optimize.adam, num_steps=2000, learning_rate=0.03)
     classes = _total_variation(keys[3], of(ensemble, adam, 2), classifier, 2)
     shaken = _total_variation(keys[4], of(randomised_map, adam, 32), classifier, RUNS)
@@ -203,6 +197,18 @@ def members_as_draws(rng) -> Finding:
             ("infinite width, every layer trained", process_sd, tangent_sd[None] ** 2, BAD, "^"),
         ),
     )
+
+
+def _of_more_weights_than_rows(rng, key, of):
+    """At twelve inputs, the first three of them the rows: variances of members from starts of their own and from one,
+    the posterior's sd without noise and with it."""
+    x, w = rng.standard_normal((3, 6)), STARTS_SD * rng.standard_normal(6)
+    at = np.vstack([x, rng.standard_normal((9, 6))])
+    model = Model(*linear(6, bias=False), prior=priors.flat(), likelihood=likelihoods.normal(1.0))
+    one_seed = model._replace(init=lambda _: model.init(key))
+    plain = of(ensemble, partial(descend, rate=1 / np.linalg.norm(x, 2) ** 2))
+    starts, same = (_variances(key, plain, m, Data(x, x @ w), at) for m in (model, one_seed))
+    return starts, same, *(_sd(x, noise, STARTS_SD, at) for noise in (1e-6, NOISE))
 
 
 def _draw_members(ax, *cases):
