@@ -2,7 +2,8 @@
 
     python -m pip install -e '.[peers]' && python -m experiments.against_torch
 
-Each pair runs interleaved in one process on the same data, in float32. Ours is compiled once, apart; the peer's first
+Each pair runs interleaved in one process on the same data, in float32; a time is the mean over calls in a row that fill
+0.2 s ("first": the ratio of our first call after the peer's). Ours is compiled once, apart; the peer's first
 call, which loads modules, does not count either. NumPyro's driver compiles anew at every `run`, on the same object too:
 that is part of each of its runs, and most of the ratio. Samplers are compared by seconds for one effective draw. Two
 devices stand for the two cores.
@@ -209,7 +210,7 @@ def main(names: list[str] | None = None) -> None:
     for name in names or CASES:
         case = CASES[name]()
         rows.append([case.name, *compare(case)])
-    columns = ("work", "peer", "its s", "ours, s", "ratio", "range", "bar", "compile, s", "its MB", "our MB")
+    columns = ("work", "peer", "its s", "ours, s", "ratio", "range", "first", "bar", "compile, s", "its MB", "our MB")
     output.table(f"seconds, median of {REPEATS} interleaved runs, {len(jax.devices())} devices", columns, rows)
     if "dropout" in (names or CASES):
         x, params = jnp.zeros((DROPOUT["rows"], 1)), dropout_model().init(jax.random.key(0))

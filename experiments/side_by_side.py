@@ -1,16 +1,21 @@
-"""Two ways to the same work, run in turn in one process: seconds, their ratio, memory."""
+"""Two ways to the same work, run in turn in one process: seconds, their ratio, memory.
+
+A time is the mean over as many calls in a row as fill 0.2 s, the way of Python's `timeit`; "first" is the first of
+them, when cores sleep and caches hold the other's work.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import numpy as np
 
-REPEATS, PAUSE = 5, 0.3
+REPEATS, PAUSE, FILL = 5, 0.3, 0.2
 
 
 class Case(NamedTuple):
@@ -58,31 +63,31 @@ def compare(case: Case) -> list[str]:
     import torch
 
     torch.set_num_threads(case.threads)
-    compiling, _ = timed(case.ours, 0)
-    timed(case.peer, 0)  # its first call loads modules
-    peer_bytes, ours, theirs = 0, [], []
-    for seed in range(REPEATS):
-        if seed == 0:
-            peer_bytes = growth(lambda: theirs.append(timed_worth(case, case.peer, 1)))
-        else:
-            theirs.append(timed_worth(case, case.peer, seed + 1))
-        ours.append(timed_worth(case, case.ours, seed + 1))
-    ratios = np.divide(theirs, ours)
-    shown = [f"{np.median(theirs):.3g}", f"{np.median(ours):.3g}", f"{np.median(theirs) / np.median(ours):.1f}"]
-    held = "" if case.ours_bytes is None else f"{case.ours_bytes / 1e6:.2f}"
-    spread = f"{ratios.min():.1f}–{ratios.max():.1f}"
-    return [case.peer_name, *shown, spread, f"{case.bar:.0f}", f"{compiling:.1f}", f"{peer_bytes / 1e6:.0f}", held]
-
-
-def timed_worth(case: Case, work: Callable, seed: int) -> float:
-    """Seconds of a call over what it is worth."""
-    seconds, result = timed(work, seed)
-    return seconds / case.worth(result)
-
-
-def timed(work: Callable, seed: int) -> tuple[float, Any]:
-    """(seconds, result), after a pause: the threads of the other's BLAS go on spinning for a while after its work."""
-    time.sleep(PAUSE)
+    seeds = count()
     start = time.perf_counter()
-    result = work(seed)
-    return time.perf_counter() - start, result
+    case.ours(next(seeds))
+    compiling = time.perf_counter() - start
+    case.peer(next(seeds))  # its first call loads modules
+    peer_bytes, ours, theirs = 0, [], []
+    for index in range(REPEATS):
+        work = lambda: theirs.append(in_a_row(case, case.peer, seeds)[0])
+        peer_bytes = growth(work) if index == 0 else work() or peer_bytes
+        ours.append(in_a_row(case, case.ours, seeds))
+    (mean, first), peer = np.median(ours, axis=0), np.median(theirs)
+    ratios = theirs / np.array(ours)[:, 0]
+    shown = [f"{peer:.3g}", f"{mean:.3g}", f"{peer / mean:.1f}", f"{ratios.min():.1f}–{ratios.max():.1f}"]
+    held = "" if case.ours_bytes is None else f"{case.ours_bytes / 1e6:.2f}"
+    rest = [f"{peer / first:.1f}", f"{case.bar:.0f}", f"{compiling:.1f}", f"{peer_bytes / 1e6:.0f}", held]
+    return [case.peer_name, *shown, *rest]
+
+
+def in_a_row(case: Case, work: Callable, seeds: Iterator[int]) -> tuple[float, float]:
+    """Seconds over what the calls are worth: of as many in a row as take `fill` seconds or more, and of the first
+    alone. After a pause: the threads of the other's BLAS go on spinning for a while after its work."""
+    time.sleep(PAUSE)
+    start, ends, results = time.perf_counter(), [], []
+    while not ends or ends[-1] - start < FILL:
+        results.append(work(next(seeds)))
+        ends.append(time.perf_counter())
+    worth = [case.worth(result) for result in results]
+    return (ends[-1] - start) / sum(worth), (ends[0] - start) / worth[0]
