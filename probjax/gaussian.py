@@ -45,19 +45,18 @@ class Dense(NamedTuple):
 
     def draw(self, key, num_draws):
         noise = jax.random.normal(key, (num_draws, self.mean.size), self.mean.dtype)
-        # √ of a negative eigenvalue is NaN: reported, not patched
-        draws = self.mean + self.scale * ((noise / jnp.sqrt(self.eigenvalues)) @ self.vectors.T)
+        draws = self.mean + self.scale * ((noise / jnp.sqrt(positive(self.eigenvalues))) @ self.vectors.T)
         return draws, log_density(jnp.sum(noise**2, axis=1), self)
 
     def covariance(self, rows):
-        half = (rows * self.scale) @ self.vectors / jnp.sqrt(self.eigenvalues)
+        half = (rows * self.scale) @ self.vectors / jnp.sqrt(positive(self.eigenvalues))
         return half @ jnp.swapaxes(half, -1, -2)
 
     def log_det(self):
-        return 2 * jnp.sum(jnp.log(self.scale)) - jnp.sum(jnp.log(self.eigenvalues))
+        return 2 * jnp.sum(jnp.log(self.scale)) - jnp.sum(jnp.log(positive(self.eigenvalues)))
 
     def effective_parameters(self):
-        return jnp.sum((self.eigenvalues - 1) / self.eigenvalues)
+        return jnp.sum((self.eigenvalues - 1) / positive(self.eigenvalues))
 
     def num_nonpositive(self):
         return jnp.sum(~(self.eigenvalues > 0))
@@ -110,17 +109,18 @@ class Diagonal(NamedTuple):
 
     def draw(self, key, num_draws):
         noise = jax.random.normal(key, (num_draws, self.mean.size), self.mean.dtype)
-        return self.mean + noise * self.scale / jnp.sqrt(self.ratio), log_density(jnp.sum(noise**2, axis=1), self)
+        draws = self.mean + noise * self.scale / jnp.sqrt(positive(self.ratio))
+        return draws, log_density(jnp.sum(noise**2, axis=1), self)
 
     def covariance(self, rows):
-        half = rows * (self.scale / jnp.sqrt(self.ratio))
+        half = rows * (self.scale / jnp.sqrt(positive(self.ratio)))
         return half @ jnp.swapaxes(half, -1, -2)
 
     def log_det(self):
-        return 2 * jnp.sum(jnp.log(self.scale)) - jnp.sum(jnp.log(self.ratio))
+        return 2 * jnp.sum(jnp.log(self.scale)) - jnp.sum(jnp.log(positive(self.ratio)))
 
     def effective_parameters(self):
-        return jnp.sum((self.ratio - 1) / self.ratio)
+        return jnp.sum((self.ratio - 1) / positive(self.ratio))
 
     def num_nonpositive(self):
         return jnp.sum(~(self.ratio > 0))
@@ -201,6 +201,22 @@ class Part(NamedTuple):
 
     def num_nonpositive(self):
         return self.inner.num_nonpositive()
+
+
+def positive(precision: Array) -> Array:
+    """A precision that is not above 0 belongs to no Gaussian: NaN, reported and not patched, and never an infinity."""
+    return jnp.where(precision > 0, precision, jnp.nan)
+
+
+def above_rounding(eigenvalues: Array) -> Array:
+    """Eigenvalues of a symmetric matrix [P], NaN where rounding alone could have made them: that is no precision."""
+    smallest = eigenvalues.size * jnp.finfo(eigenvalues.dtype).eps * jnp.max(jnp.abs(eigenvalues))
+    return jnp.where(eigenvalues > smallest, eigenvalues, jnp.nan)
+
+
+def density_name(gaussian: Gaussian) -> str:
+    """What the log-density of its draws is called in info: `log_q` is that of all parameters and of nothing less."""
+    return "log_q" if num_free(gaussian) == gaussian.mean.size else "log_q_last"
 
 
 def num_free(gaussian: Gaussian) -> int:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from probjax.types import Network, Static, function
+from probjax.types import Network, Params, Static, function
 
 
 def linear(num_inputs: int, num_outputs: int | None = None, *, bias: bool = True) -> Network:
@@ -103,6 +103,11 @@ def _mlp_drop(key, params, rate):
         return (_linear_drop(key, params[0], rate),)
     keys = jax.random.split(key, len(params) - 1)
     return params[:1] + tuple(_linear_drop(k, layer, rate) for k, layer in zip(keys, params[1:]))
+
+
+def given_params(params: Params, key: Array) -> Params:
+    """An `init` that starts at trained parameters, whatever the key."""
+    return params
 
 
 class Noise(NamedTuple):

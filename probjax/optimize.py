@@ -13,6 +13,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from probjax.types import Params
+from probjax.validation import require_counts, require_positive
 
 PATIENCE = 100  # steps of `lbfgs` that gain nothing; near a smooth optimum the gradient still falls, but in fewer
 
@@ -87,14 +88,20 @@ def adam(
     """Minimise by full-batch Adam (Kingma & Ba 2015) with a cosine-decayed rate.
 
     Args:
-        tolerance: converged when max|∇| ≤ tolerance · max(1, |objective|) at the end.
+        tolerance: converged when max|∇| ≤ tolerance · max(1, min(|objective|, max|∇| at the start)) at the end: an
+            objective holds constants, which grow with the number of parameters, and a start says what is steep here.
 
     Returns:
         As `lbfgs`.
+
+    Raises:
+        ValueError: a learning rate that is not above 0, no steps.
     """
+    _check_steps("adam", num_steps, learning_rate)
+    before = _max_norm(jax.grad(objective)(params))
     params = _adam_scan(lambda w, _: objective(w), params, None, num_steps, learning_rate)
     value, grad = jax.value_and_grad(objective)(params)
-    return params, _report(value, grad, num_steps, tolerance)
+    return params, _report(value, grad, before, num_steps, tolerance)
 
 
 def stochastic_adam(
@@ -113,18 +120,33 @@ def stochastic_adam(
     The iterates of the last quarter are averaged (Polyak & Juditsky 1992).
 
     Args:
-        tolerance: converged when max|mean ∇| over `num_final` fresh keys ≤ tolerance · max(1, |mean objective|).
+        tolerance: as `adam`'s, of means over `num_final` fresh keys.
 
     Returns:
         As `lbfgs`, the norm being that of the mean gradient over `num_final` fresh keys.
+
+    Raises:
+        ValueError: as `adam`.
     """
+    _check_steps("stochastic_adam", num_steps, learning_rate)
     step_key, final_key = jax.random.split(key)
+    final_keys = jax.random.split(final_key, num_final)
+    mean = lambda w: jnp.mean(jax.lax.map(lambda k: objective(w, k), final_keys))
+    before = _max_norm(jax.grad(mean)(params))
     params = _adam_scan(
         objective, params, jax.random.split(step_key, num_steps), num_steps, learning_rate, average=True
     )
-    final_keys = jax.random.split(final_key, num_final)
-    value, grad = jax.value_and_grad(lambda w: jnp.mean(jax.lax.map(lambda k: objective(w, k), final_keys)))(params)
-    return params, _report(value, grad, num_steps, tolerance)
+    value, grad = jax.value_and_grad(mean)(params)
+    return params, _report(value, grad, before, num_steps, tolerance)
+
+
+def _check_steps(where, num_steps, learning_rate):
+    require_counts(where, num_steps=(num_steps, 1))
+    require_positive(where, "learning_rate", learning_rate, "0.01 is the default")
+
+
+def _max_norm(grad):
+    return jnp.max(jnp.abs(ravel_pytree(grad)[0]))
 
 
 def _adam_scan(objective: Any, params, inputs, num_steps, learning_rate, average=False):
@@ -144,10 +166,16 @@ def _adam_scan(objective: Any, params, inputs, num_steps, learning_rate, average
     return unravel(total / (num_steps // 4) if average and num_steps >= 4 else w)
 
 
-def _report(value, grad, num_steps, tolerance):
-    grad_norm = jnp.max(jnp.abs(ravel_pytree(grad)[0]))
-    converged = _converged(grad_norm, value, tolerance)
+def _report(value, grad, before, num_steps, tolerance):
+    grad_norm = _max_norm(grad)
+    converged = small_slope(grad_norm, value, before, tolerance)
     return {"grad_norm": grad_norm, "objective": value, "num_steps": jnp.asarray(num_steps), "converged": converged}
+
+
+def small_slope(grad_norm: Array, value: Array, before: Array, tolerance: float) -> Array:
+    """Whether max|∇| is small beside the objective and beside what it was before; never where either is not finite."""
+    scale = jnp.maximum(1.0, jnp.minimum(jnp.abs(value), before))
+    return jnp.isfinite(value) & (grad_norm <= tolerance * scale)
 
 
 def _converged(grad_norm, value, tolerance):

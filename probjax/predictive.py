@@ -12,7 +12,7 @@ from jax import Array
 from probjax.axis import over_leading_axis
 from probjax.density import log_likelihood
 from probjax.types import Data, Model, Posterior, as_model
-from probjax.validation import check_draws, network_output, require_counts
+from probjax.validation import check_finite_draws, network_output, require_counts
 
 STREAMS = 8  # of `predictive_moments`; whatever the devices, so that the numbers do not depend on them
 
@@ -27,7 +27,8 @@ def predict(model: Model, posterior: Posterior, x: Array, *, batch_size: int | N
         f with a leading axis S: [S, N, …].
 
     Raises:
-        ValueError: the draws do not have the tree and shapes of model.init with one leading axis S.
+        ValueError: the draws do not have the tree and shapes of model.init with one leading axis S, or are NaN or
+            infinite.
 
     >>> from probjax import likelihoods, linear, priors
     >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
@@ -36,7 +37,7 @@ def predict(model: Model, posterior: Posterior, x: Array, *, batch_size: int | N
     >>> predict(model, Posterior(draws, {}), jnp.array([[3.0], [4.0]])).tolist()
     [[0.0, 0.0], [3.0, 4.0]]
     """
-    check_draws(model, posterior)
+    check_finite_draws(model, posterior)
     apply = lambda params: network_output(as_model(model), params, x)
     if batch_size is None:
         return jax.vmap(apply)(posterior.draws)
@@ -132,7 +133,7 @@ def _merge(one, other):
 
 def log_predictive(model: Model, posterior: Posterior, data: Data) -> Array:
     """log p(yₙ | xₙ, data) ≈ log (1/S) Σₛ p(yₙ | xₙ, paramsₛ) for each row; [N], nats per datum."""
-    num_draws = check_draws(model, posterior)
+    num_draws = check_finite_draws(model, posterior)
     log_probs = jax.vmap(lambda params: log_likelihood(model, params, data))(posterior.draws)
     return jax.nn.logsumexp(log_probs, axis=0) - jnp.log(num_draws)
 
@@ -142,6 +143,6 @@ def joint_log_predictive(model: Model, posterior: Posterior, data: Data) -> Arra
 
     Unlike the sum of `log_predictive` it sees how predictions at several inputs move together.
     """
-    num_draws = check_draws(model, posterior)
+    num_draws = check_finite_draws(model, posterior)
     log_probs = jax.vmap(lambda params: jnp.sum(log_likelihood(model, params, data)))(posterior.draws)
     return jax.nn.logsumexp(log_probs) - jnp.log(num_draws)

@@ -103,6 +103,27 @@ def check_draws(model: Model | Target, posterior: Any) -> int:
     return num_draws
 
 
+def check_finite_draws(model: Model | Target, posterior: Posterior) -> int:
+    """`check_draws`, and that all draws are finite: what is predicted from others would be NaN. Returns S.
+
+    Raises:
+        ValueError: draws that are NaN or infinite (outside a trace), with what the method says of its run.
+    """
+    num_draws = check_draws(model, posterior)
+    leaves = jax.tree.leaves(posterior.draws)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return num_draws
+    finite = np.all([np.isfinite(np.asarray(leaf)).reshape(num_draws, -1).all(axis=1) for leaf in leaves], axis=0)
+    if not finite.all():
+        said = {n: v for n, v in posterior.info.items() if jnp.ndim(v) == 0 and not isinstance(v, jax.core.Tracer)}
+        told = ", ".join(f"{name} {np.asarray(value):.3g}" for name, value in said.items())
+        raise ValueError(
+            f"posterior.draws has {(~finite).sum()} draws of {num_draws} that are NaN or infinite (first: draw "
+            f"{int((~finite).argmax())}), so that nothing can be predicted; the method says: {told or 'nothing'}"
+        )
+    return num_draws
+
+
 def require_positive(where: str, argument: str, value: Any, cure: str) -> None:
     """Every number in `value` must be positive and finite; traced values cannot be seen and pass."""
     for leaf in _visible(value):

@@ -12,7 +12,7 @@ from numpyro.infer.autoguide import AutoBNAFNormal, AutoIAFNormal
 from scipy import stats
 
 from probjax import NotApplicable, Target, bnaf, full_rank, iaf, low_rank, mean_field, target
-from probjax.inference.variational import flows, gaussian
+from probjax.inference.variational import flows, gaussian, svi
 from probjax.numpyro_adapter import program_from_density
 
 Z = stats.norm.isf(0.5e-6)  # two-sided false-alarm rate 1e-6 a test
@@ -139,3 +139,27 @@ def test_mean_field_and_low_rank_hold_no_matrix_of_all_parameters():
     settings = {"num_draws": 10, "num_steps": 16, "num_particles": 1}
     run = lambda key: (mean_field(key, wide, None, **settings), low_rank(key, wide, None, rank=2, **settings))
     assert jax.jit(run).lower(jax.random.key(0)).compile().memory_analysis().temp_size_in_bytes < 1e8
+
+
+def test_a_wide_posterior_s_coordinates_are_the_norms_of_the_hessian_s_rows(monkeypatch):
+    """From the mode, exactly 1/√|Hⱼⱼ| where H is diagonal, whatever the signs; elsewhere within the probes' error."""
+    rng = np.random.default_rng(0)
+    centre, curvature = rng.standard_normal(30), np.exp(rng.uniform(-3, 3, 30))
+    mode, scale = svi.equilibration(lambda w: -0.5 * jnp.sum(curvature * (w - centre) ** 2), jnp.zeros(30))
+    np.testing.assert_allclose(mode, centre, atol=1e-6)
+    np.testing.assert_allclose(scale, curvature**-0.5, rtol=1e-12)
+    factor = rng.standard_normal((30, 40))
+    hessian = factor @ factor.T
+    monkeypatch.setattr(svi, "NUM_PROBES", 4000)
+    _, scale = svi.equilibration(lambda w: -0.5 * w @ hessian @ w, jnp.ones(30))
+    np.testing.assert_allclose(scale**-2, np.linalg.norm(hessian, axis=0), rtol=4 / np.sqrt(4000))
+
+
+def test_coordinates_of_the_wide_kind_leave_the_optimum_where_it_is(regression, exact, weights, monkeypatch):
+    """Mean-field's variances are 1/Λⱼⱼ and full-rank is the posterior in any coordinates."""
+    model, data, *_ = regression
+    monkeypatch.setattr(svi, "MAX_WHITENED", 0)
+    for method, variances in ((mean_field, 1 / np.diag(np.linalg.inv(exact[1]))), (full_rank, np.diag(exact[1]))):
+        posterior = jax.jit(partial(method, num_draws=4000, num_steps=4000))(jax.random.key(0), model, data)
+        found = weights(posterior.draws).var(0) / variances
+        assert (np.abs(found - 1) < 0.1).all(), (method.__name__, found)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from probjax.flax_networks.masks import Measured, Tape, drop_of, given_params, parts
+from probjax.flax_networks.masks import Measured, Tape, drop_of, measured_over, parts
+from probjax.networks import given_params
 from probjax.types import Network, Static
 
 
@@ -45,14 +46,22 @@ def from_linen(
     Raises:
         NotImplementedError: the module keeps collections other than "params" and "batch_stats", statistics that are
             not a BatchNorm's (unless `variables` are given), or a Dropout layer's input has no leading row axis.
-        ValueError: a Dropout rate of 1, a BatchNorm that the given arguments put in the wrong mode, or `variables`
-            without the collections of the module.
+        TypeError: module is no Linen module.
+        ValueError: batch statistics over rows that are all the same, a Dropout rate of 1, a BatchNorm that the given
+            arguments put in the wrong mode, or `variables` without the collections of the module.
 
     >>> from flax import linen
     >>> network = from_linen(linen.Dense(3), jnp.ones((1, 2)))
     >>> network.apply(network.init(jax.random.key(0)), jnp.ones((5, 2))).shape
     (5, 3)
     """
+    from flax import linen
+
+    if not isinstance(module, linen.Module):
+        raise TypeError(
+            f"from_linen: module is {_told(module)} but must be a flax.linen.Module, made: Net(), not Net; "
+            "for flax.nnx take from_nnx"
+        )
     calls = tuple(tuple(sorted((given or {}).items())) for given in (predict, train))
     static = Static((module, *calls))
     shape = (jnp.shape(example_x), jnp.result_type(example_x))
@@ -60,7 +69,8 @@ def from_linen(
     others = sorted(set(collections) - {"params", "batch_stats"})
     if others:
         raise NotImplementedError(
-            f"from_linen: the module has collections {others}; only 'params' and 'batch_stats' are supported"
+            f"from_linen: the module has collections {others}; only 'params' and 'batch_stats' are supported; "
+            "write the module so that what it keeps besides is a constant of its own, not a collection"
         )
     stats = collections.get("batch_stats")
     if variables is not None and jax.tree.structure(dict(variables)) != jax.tree.structure(collections):
@@ -71,13 +81,17 @@ def from_linen(
     if stats is not None and variables is not None:
         stats = variables["batch_stats"]
     elif stats is not None:
-        stats = Measured(jnp.asarray(example_x), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), stats))
+        stats = measured_over("from_linen", "variables", example_x, stats)
     apply = Partial(_apply, static, stats)
     if variables is not None:
         init = Partial(given_params, variables["params"])
     else:
         init = Partial(_params, static, Static(shape))
     return Network(init, apply, drop_of(apply, init, shape))
+
+
+def _told(module):
+    return f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
 
 
 def _init(static, shape, key):

@@ -28,6 +28,17 @@ class Measured(NamedTuple):
     zeros: Any
 
 
+def measured_over(where, cure, example_x, stats) -> Measured:
+    """Statistics to be taken over example_x. One row, or rows that are all the same, have no variance to divide by."""
+    x = jnp.asarray(example_x)
+    if not isinstance(x, jax.core.Tracer) and bool(jnp.all(x == x[:1])):
+        raise ValueError(
+            f"{where}: the module has batch statistics, and example_x ({x.shape[0]} rows, all the same) has none to "
+            f"give; pass the inputs that the model is trained on, or {cure} of a module that is trained"
+        )
+    return Measured(x, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), stats))
+
+
 class Tape:
     """What the Dropout layers of one forward pass do: nothing, record their shapes and rates, or take their masks.
 
@@ -87,8 +98,3 @@ def _drop(layers, key, params, rate):
 def parts(params):
     """(parameters, masks), the masks None without dropout."""
     return params if isinstance(params, Masked) else (params, None)
-
-
-def given_params(params, key):
-    """An `init` that starts at trained parameters."""
-    return params

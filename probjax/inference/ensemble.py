@@ -10,6 +10,7 @@ from jax import Array
 
 from probjax.axis import over_leading_axis
 from probjax.density import log_likelihood, log_prior, target
+from probjax.networks import given_params
 from probjax.optimize import lbfgs
 from probjax.types import Data, Model, Params, Posterior, Target, as_model
 from probjax.validation import check_inputs, require_counts
@@ -43,11 +44,13 @@ def ensemble(
 
     Returns:
         Posterior with draws [M, …]; info: the fit's, each [M] (`objective` in nats, summed over data), and `failed`
-        [M], as `fit_members` says.
+        [M]: true where a member's parameters or objective are NaN or infinite. Its draw is a copy of one that survived,
+        so that it does not poison the predictions; its entries of info stay as they were.
 
     Raises:
         NotApplicable: beta is given and the model is a Target.
-        ValueError: fewer than 2 members, beta outside [0, 1] or with `optimize.lbfgs`, every member failed.
+        ValueError: fewer than 2 members, an init that gives every member the same start, beta outside [0, 1] or with
+            `optimize.lbfgs`, every member failed (outside a trace).
 
     >>> from probjax import likelihoods, linear, priors
     >>> model = Model(*linear(1), prior=priors.normal(), likelihood=likelihoods.normal(1.0))
@@ -58,8 +61,9 @@ def ensemble(
     """
     check_inputs(model, data)
     require_members(num_members)
+    require_starts("ensemble", model)
     density = target(model)
-    if beta is None:
+    if beta is None or (not isinstance(beta, jax.core.Tracer) and beta == 0):
         objective = lambda params: -density.log_joint(params, data)
     else:
         _check_beta(beta, fit)
@@ -89,7 +93,7 @@ def fit_members(member: Callable, keys: Array, *, batch_size: int | None = None)
     if not isinstance(finite, jax.core.Tracer) and not finite.any():
         raise ValueError(
             f"all {len(keys)} members ended with parameters or an objective that are not finite; lower the learning "
-            "rate, scale x, or give a tighter prior"
+            "rate, scale x, or give a tighter prior (with beta: the likelihood's variance must be finite)"
         )
     survivors = jnp.argsort(~finite, stable=True)  # those that are finite come first
     index = jnp.arange(len(keys))
@@ -102,6 +106,16 @@ def require_members(num_members: int) -> None:
     require_counts("ensemble", num_members=(num_members, 1))
     if num_members < 2:
         raise ValueError(f"num_members is {num_members} but an ensemble needs at least 2; for one fit use map_estimate")
+
+
+def require_starts(where: str, model: Model | Target) -> None:
+    """Members that differ by their starts alone need an `init` that depends on the key."""
+    if getattr(target(model).init, "func", None) is given_params:
+        raise ValueError(
+            f"{where}: model.init returns the trained parameters whatever the key, so that all members would be one; "
+            "make the network without trained=… (or variables=…), or stack networks that you trained from different "
+            "starts: Posterior(stacked params, {})"
+        )
 
 
 def _beta_log_joint(model: Model, params: Params, data: Data, beta: float) -> Array:

@@ -53,7 +53,8 @@ def importance_corrected(
         proposal has weight, the draws are NaN.
 
     Raises:
-        NotApplicable: the method reports no `log_q`, or takes no num_draws.
+        NotApplicable: the method reports no `log_q` (a last layer's is not that of all parameters), or takes no
+            num_draws.
         ValueError: fewer than 25 proposals.
 
     >>> from functools import partial

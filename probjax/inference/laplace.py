@@ -10,7 +10,8 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from probjax.density import target
-from probjax.gaussian import Dense
+from probjax.gaussian import Dense, above_rounding
+from probjax.inference.at_mode import find_mode
 from probjax.optimize import lbfgs
 from probjax.special import HALF_LOG_TWO_PI
 from probjax.types import Data, Model, Params, Posterior, Target
@@ -34,8 +35,8 @@ def laplace(
     Returns:
         Posterior with draws [S, …]; info: that of the fit, `mode` (flat), `log_q` [S] and `log_evidence` (nats), and
         `num_nonpositive` (how many eigenvalues of H are not > 0). Where H is not positive definite the Gaussian does
-        not exist: the draws are NaN and `num_nonpositive` says why; `laplace_ggn` has a
-        curvature that is never indefinite.
+        not exist: the draws are NaN and `num_nonpositive` says why; eigenvalues that rounding alone could have made
+        count among these. Under a normal prior `laplace_ggn` has a curvature that is always positive.
 
     Raises:
         ValueError: more than MAX_PARAMS parameters (a dense Hessian would not fit), or num_draws < 1.
@@ -50,9 +51,8 @@ def laplace(
     require_counts("laplace", num_draws=(num_draws, 1))
     init_key, draw_key = jax.random.split(key)
     density = target(model)
-    start = density.init(init_key)
-    _require_room(start)
-    params, info = fit(lambda params: -density.log_joint(params, data), start)
+    _require_room(jax.eval_shape(density.init, init_key))
+    params, info = find_mode(init_key, model, data, fit)
     gaussian = hessian_gaussian(model, data, params)
     draws, log_q = gaussian.draw(draw_key, num_draws)
     volume = gaussian.mean.size * HALF_LOG_TWO_PI + 0.5 * gaussian.log_det()
@@ -79,10 +79,13 @@ def hessian_gaussian(model: Model | Target, data: Data, params: Params) -> Dense
     flat, unravel = ravel_pytree(params)
     density = target(model)
     eigenvalues, vectors = jnp.linalg.eigh(-jax.hessian(lambda w: density.log_joint(unravel(w), data))(flat))
-    return Dense(flat, jnp.ones_like(flat), eigenvalues, vectors)
+    return Dense(flat, jnp.ones_like(flat), above_rounding(eigenvalues), vectors)
 
 
 def _require_room(params):
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     if size > MAX_PARAMS:
-        raise ValueError(f"laplace: {size} parameters need a dense {size}² Hessian; at most {MAX_PARAMS} are supported")
+        raise ValueError(
+            f"laplace: {size} parameters need a dense {size}² Hessian; at most {MAX_PARAMS} are supported; "
+            "use laplace_diagonal, laplace_kron or laplace_last_layer"
+        )

@@ -11,7 +11,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from probjax import curvature
-from probjax.gaussian import Dense, Dual
+from probjax.gaussian import Dense, Dual, above_rounding
 from probjax.inference.at_mode import find_mode, gaussian_posterior
 from probjax.optimize import lbfgs
 from probjax.types import Data, Model, Params, Posterior, as_model
@@ -25,7 +25,8 @@ def laplace_ggn(
     key: Array, model: Model, data: Data, *, num_draws: int = 1000, fit: Callable = lbfgs, dual: bool | None = None
 ) -> Posterior:
     """p(params | y) ≈ N(params*, (JᵀΛJ − ∇² log p(params*))⁻¹), J = ∂f/∂params, Λ = −∂² log p(y | f)/∂f² (Schraudolph
-    2002; Immer, Korzepa & Bauer 2021): the Hessian less what the network's own curvature adds, and never indefinite.
+    2002; Immer, Korzepa & Bauer 2021): the Hessian less what the network's own curvature adds. Under normal and flat
+    priors it is never indefinite; a prior with heavy tails (Cauchy's, Student's) adds negative curvature in them.
 
     Equal to `laplace` where f is linear in params. Λ is the curvature at the observed y, which for a canonical link is
     the Fisher information; elsewhere its negative eigenvalues are set to 0.
@@ -38,9 +39,10 @@ def laplace_ggn(
 
     Returns:
         Posterior with draws [S, …]; info: that of the fit, `mode` [P], `log_q` [S] and `log_evidence` (nats),
-        `effective_parameters` γ = P − tr(prior precision · Σ) (under a proper Gaussian prior, else NaN), `num_clipped`
+        `effective_parameters` γ = P − tr(prior precision · Σ) (only under a proper Gaussian prior), `num_clipped`
         (rows whose Λ had negative eigenvalues) and `num_nonpositive`: under a flat prior, directions that the data do
-        not determine; the draws then are NaN, and a proper prior is the cure.
+        not determine, under one with heavy tails, those in which it curves the other way; the draws then are NaN, and
+        a normal prior is the cure.
 
     Raises:
         NotApplicable: the model is a Target, or its likelihood has a kink.
@@ -100,9 +102,7 @@ def gauss_newton(
         eigenvalues, vectors = jnp.linalg.eigh(ggn)
         return Dense(flat, scale, 1 + jnp.maximum(eigenvalues, 0.0), vectors), num_clipped
     eigenvalues, vectors = jnp.linalg.eigh(ggn - jax.hessian(lambda w: model.prior.log_prob(unravel(w)))(flat))
-    # what rounding alone could have made is no precision
-    smallest = flat.size * jnp.finfo(flat.dtype).eps * jnp.max(jnp.abs(eigenvalues))
-    return Dense(flat, scale, jnp.where(eigenvalues > smallest, eigenvalues, jnp.nan), vectors), num_clipped
+    return Dense(flat, scale, above_rounding(eigenvalues), vectors), num_clipped
 
 
 def _row(model, params, x, root):

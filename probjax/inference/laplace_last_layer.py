@@ -42,9 +42,10 @@ def laplace_last_layer(
         fit: a minimiser `(objective, params) -> (params, info)`; `trained(params)` takes a mode that is already there.
 
     Returns:
-        Posterior with draws [S, …], all layers before the last the same in each; info as that of `laplace_ggn`, `log_q`
-        being the density of the last layer alone and `log_evidence` that given the others: log p(y, rest* ) with the
-        last layer integrated out, the prior density of rest* included.
+        Posterior with draws [S, …], all layers before the last the same in each; info as that of `laplace_ggn`, but
+        `log_q_last` for `log_q` (the density of the last layer alone; `log_q` where that is all there is),
+        `nonlinearity` (as in `neural_linear`: above rounding, f is not linear in `layer`) and `log_evidence` that given
+        the others: log p(y, rest*) with the last layer integrated out, the prior density of rest* included.
 
     Raises:
         NotApplicable: the model is a Target, its likelihood has a kink, or params is no list of layers and none is
@@ -66,7 +67,7 @@ def laplace_last_layer(
     init_key, draw_key = jax.random.split(key)
     params, info = find_mode(init_key, model, data, fit)
     gaussian, num_clipped = last_layer_gaussian(model, data, params, layer=layer)
-    info = {**info, "num_clipped": num_clipped}
+    info = {**info, "num_clipped": num_clipped, "nonlinearity": nonlinearity_of(model, data, params, layer)}
     return gaussian_posterior(draw_key, model, data, params, gaussian, num_draws=num_draws, info=info)
 
 
@@ -86,6 +87,15 @@ def last_layer_gaussian(
     )
     inner, num_clipped = gauss_newton(alone, data, last, precision)
     return Part(flat, index, inner), num_clipped
+
+
+def nonlinearity_of(model: Model, data: Data, params: Params, layer: str | int | None) -> Array:
+    """max |f(w) − f(0) − f′(0) w| over rows, w the last layer's parameters: 0 but for rounding where f is affine."""
+    last, _, put = last_layer_of(model, params, layer)
+    nothing = jax.tree.map(jnp.zeros_like, last)
+    f = lambda w: jax.tree.leaves(model.apply(put(w), data.x))
+    start, slope = jax.jvp(f, (nothing,), (last,))
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(at - a - b)) for at, a, b in zip(f(last), start, slope)]))
 
 
 def last_layer_of(model: Model, params: Params, layer: str | int | None) -> tuple[Params, Array, Callable]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 from jax import Array
 
-from probjax.density import target
+from probjax.inference.at_mode import find_mode
 from probjax.optimize import lbfgs
 from probjax.types import Data, Model, Posterior, Target
 from probjax.validation import check_inputs
@@ -34,6 +34,5 @@ def map_estimate(key: Array, model: Model | Target, data: Data, *, fit: Callable
     (1, 1)
     """
     check_inputs(model, data)
-    density = target(model)
-    params, info = fit(lambda params: -density.log_joint(params, data), density.init(key))
+    params, info = find_mode(key, model, data, fit)
     return Posterior(jax.tree.map(lambda leaf: leaf[None], params), info)

@@ -10,7 +10,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from probjax import curvature, likelihoods
-from probjax.gaussian import Dense, Part
+from probjax.gaussian import Dense, Part, density_name
 from probjax.inference.at_mode import find_mode
 from probjax.inference.laplace_last_layer import last_layer_of
 from probjax.optimize import lbfgs
@@ -43,10 +43,11 @@ def neural_linear(
         fit: what trains the features, `(objective, params) -> (params, info)`; `trained(params)` takes those at hand.
 
     Returns:
-        Posterior with draws [S, …], all layers before the last the same in each; info: that of the fit, `log_q` [S] of
-        the last layer, `log_evidence` log p(y | features) with the last layer integrated out and no prior of the others
-        (nats), `effective_parameters`, `mode` (flat), `nonlinearity` (max |f − f₀ − Φ · last|: 0 but for rounding, else
-        f is not linear in `layer` and the answer is wrong).
+        Posterior with draws [S, …], all layers before the last the same in each; info: that of the fit, `log_q_last`
+        [S] (of the last layer alone; `log_q` where that is all there is), `log_evidence` log p(y | features) with the
+        last layer integrated out and no prior of the others (nats), `effective_parameters`, `mode` (flat),
+        `nonlinearity` (max |f − f₀ − Φ · last|: 0 but for rounding, else f is not linear in `layer` and the answer is
+        wrong).
 
     Raises:
         NotApplicable: the noise is not normal of one known scale, or the prior not normal in every part.
@@ -74,7 +75,7 @@ def neural_linear(
         "mode": gaussian.mean,
         "nonlinearity": nonlinearity,
         "effective_parameters": gaussian.effective_parameters(),
-        "log_q": log_q,
+        density_name(gaussian): log_q,
         "log_evidence": log_evidence,
     }
     return Posterior(jax.vmap(ravel_pytree(params)[1])(draws), info)

@@ -35,7 +35,8 @@ def randomised_map(
     Other likelihoods: perturbing y by ε under Gaussian noise adds −Σ sₙfₙ with sₙ = εₙ/σ², which is the score
     ∂log p(ỹₙ | f)/∂f of a pseudo-sample ỹ = f + ε. That is what is added for every likelihood, ỹ ~ p(y | f̂) at the
     mode f̂ of the posterior: y stays where it can occur, the scores have mean 0 and the Fisher information as
-    variance, and the spread of the members is that of Laplace's approximation (Fisher form) to first order.
+    variance F. To first order the members' covariance is H⁻¹(F + T⁻¹)H⁻¹, H the Hessian at the mode and T the prior's:
+    Laplace's where H is near F + T⁻¹, as in a right model with many rows; in a wrong one they may be far too wide.
 
     Args:
         key: split into the start of the mode's fit, and one stream a member.

@@ -13,6 +13,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from probjax.density import target
+from probjax.inference.ensemble import require_starts
 from probjax.types import Data, Model, Posterior, Target
 from probjax.validation import check_inputs, require_counts, require_positive
 
@@ -63,6 +64,7 @@ def stein(
     require_counts("stein", num_particles=(num_particles, 2), num_steps=(num_steps, 1), batch_size=(batch_size or 1, 1))
     require_positive("stein", "learning_rate", learning_rate, "0.05 is the default")
     require_positive("stein", "tolerance", tolerance, "0.01 is the default")
+    require_starts("stein", model)
     density = target(model)
     _, unravel = ravel_pytree(density.init(key))
     start = jax.vmap(lambda key: ravel_pytree(density.init(key))[0])(jax.random.split(key, num_particles))

@@ -25,6 +25,7 @@ from probjax.types import Data, Model, Posterior, Target
 from probjax.validation import check_inputs, require_counts, require_positive
 
 MAX_WHITENED = 1000  # parameters up to which the Hessian at the mode is worth its cost
+NUM_PROBES = 16  # products with the Hessian from which the norms of its rows are estimated, to a sixth
 
 
 class Family(NamedTuple):
@@ -79,26 +80,32 @@ def num_params(model: Model | Target) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
 
 
-def no_whitening(log_joint: Callable, start: Array) -> tuple[Array, Array]:
-    """params = start + u."""
-    return start, jnp.ones_like(start)
-
-
 def diagonal_whitening(log_joint: Callable, start: Array) -> tuple[Array, Array]:
-    """One scale a parameter, from the Hessian's diagonal at the mode; above MAX_WHITENED parameters none."""
+    """One scale a parameter, from the Hessian's diagonal at the mode; above MAX_WHITENED parameters `equilibration`."""
     if start.size > MAX_WHITENED:
-        return no_whitening(log_joint, start)
+        return equilibration(log_joint, start)
     mode, hessian = _curvature(log_joint, start)
     return mode, 1 / jnp.sqrt(_positive(jnp.diag(hessian)))
 
 
 def full_whitening(log_joint: Callable, start: Array) -> tuple[Array, Array]:
-    """The Hessian's eigenvectors at the mode, scaled; above MAX_WHITENED parameters none."""
+    """The Hessian's eigenvectors at the mode, scaled; above MAX_WHITENED parameters `equilibration`."""
     if start.size > MAX_WHITENED:
-        return no_whitening(log_joint, start)
+        return equilibration(log_joint, start)
     mode, hessian = _curvature(log_joint, start)
     eigenvalues, vectors = jnp.linalg.eigh(hessian)
     return mode, vectors / jnp.sqrt(_positive(eigenvalues))
+
+
+def equilibration(log_joint: Callable, start: Array) -> tuple[Array, Array]:
+    """One scale a parameter, 1/√‖Hⱼ‖: the norm of a row of the Hessian at the mode is √E(Hv)ⱼ² over random signs v, a
+    product with the Hessian each (Dauphin, de Vries & Bengio 2015). Never below |Hⱼⱼ|, and that where H is diagonal."""
+    slope = jax.grad(lambda w: -log_joint(w))
+    mode, _ = lbfgs(lambda w: -log_joint(w), start)
+    signs = lambda key: jax.random.rademacher(key, start.shape, start.dtype)
+    square = lambda key: jax.jvp(slope, (mode,), (signs(key),))[1] ** 2
+    squares = jax.lax.map(square, jax.random.split(jax.random.key(0), NUM_PROBES))
+    return mode, 1 / jnp.sqrt(_positive(jnp.sqrt(jnp.mean(squares, axis=0))))
 
 
 def _optimise(svi, key, optimiser, num_steps):
