@@ -38,7 +38,7 @@ def lbfgs(
     """
     flat, unravel = ravel_pytree(params)
     tolerance = _default_tolerance(flat.dtype) if tolerance is None else tolerance
-    loss = lambda w: objective(unravel(w))
+    loss = lambda w: objective(unravel(w)).astype(flat.dtype)  # wider data would make it wider than the parameters
     value_and_grad = optax.value_and_grad_from_state(loss)
     optimiser = optax.lbfgs()
 

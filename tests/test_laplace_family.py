@@ -125,7 +125,7 @@ def test_neural_linear_is_the_conjugate_regression_on_its_features(regression_ne
     assert float(posterior.info["log_evidence"]) == pytest.approx(expected, abs=1e-8)
     draws = np.asarray(jax.vmap(lambda p: ravel_pytree(p)[0])(posterior.draws))[:, -5:]
     np.testing.assert_allclose(
-        posterior.info["log_q"], stats.multivariate_normal.logpdf(draws, mean, np.linalg.inv(precision)), **EXACT
+        posterior.info["log_q_last"], stats.multivariate_normal.logpdf(draws, mean, np.linalg.inv(precision)), **EXACT
     )
     assert float(posterior.info["nonlinearity"]) < 1e-12
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
@@ -31,7 +32,7 @@ class Measured(NamedTuple):
 def measured_over(where, cure, example_x, stats) -> Measured:
     """Statistics to be taken over example_x. One row, or rows that are all the same, have no variance to divide by."""
     x = jnp.asarray(example_x)
-    if not isinstance(x, jax.core.Tracer) and bool(jnp.all(x == x[:1])):
+    if not isinstance(x, jax.core.Tracer) and np.all(np.asarray(x) == np.asarray(x)[:1]):
         raise ValueError(
             f"{where}: the module has batch statistics, and example_x ({x.shape[0]} rows, all the same) has none to "
             f"give; pass the inputs that the model is trained on, or {cure} of a module that is trained"

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
@@ -72,7 +73,7 @@ def find_mode(key: Array, model: Model | Target, data: Any, fit: Any) -> tuple[P
     params, info = found
     leaves = jax.tree.leaves(params)
     known = not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    if known and not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in leaves):
+    if known and not all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves):
         raise ValueError(
             "the fit ended at parameters that are NaN or infinite; lower its learning rate, scale x, give a tighter "
             "prior, or, where they were trained elsewhere, look at the training"
