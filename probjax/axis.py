@@ -23,7 +23,7 @@ AXIS = "leading"  # the name of the mesh axis that rows are spread over
 
 def over_leading_axis(function: Callable, *args: Any, batch_size: int | None = None) -> Any:
     """[function(*(a[i] for a in args)) for i in range(n)], stacked: equal to `jax.vmap(function)(*args)` up to
-    rounding.
+    rounding (which a search that has not converged may amplify: its end is where rounding led it).
 
     On a CPU the axis is a loop over blocks of `batch_size` (default 1): XLA's batched products there use one core and
     fall out of cache, and branching programs (NUTS trees) run in lockstep. On an accelerator it is one vmap, or a loop

@@ -16,6 +16,20 @@ from probjax.predictive import predictive_moments
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
 
+def test_the_network_of_another_loop_in_the_readme_runs(capsys):
+    """Trained parameters are taken as they are, the ensemble is its checkpoints, and a frozen layer is no parameter."""
+    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "nnx.Optimizer" in block)
+    namespace = {}
+    exec(code, namespace)
+    assert capsys.readouterr().out.endswith("(200, 3)\n")
+    module, x = namespace["module"], namespace["x"]
+    module.eval()
+    model = namespace["model"]
+    np.testing.assert_array_equal(model.apply(model.init(jax.random.key(0)), x), module(x))
+    assert list(namespace["head"].init(jax.random.key(0))) == ["head"]
+    assert (np.argmax(namespace["passes"].mean, axis=1) == namespace["data"].y).mean() > 0.95
+
+
 def test_the_flax_network_in_the_readme_runs(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     code = next(block for block in blocks if "load_digits" in block)

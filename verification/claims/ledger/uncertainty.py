@@ -75,8 +75,9 @@ CLAIMS = (
     Claim(
         "D9",
         "Temperature and MC dropout need no retraining, ensembles do; the cost is T× or M×.",
-        "If the network was trained under masks: on another they cost near a nat a row. M members cost M fits; T "
-        "masks far less than T passes, for what lies before the first mask is computed once.",
+        "If the network was trained under masks: on another they cost near a nat a row. M members cost M fits; T masks "
+        "made within one program cost less than T passes, by what lies before the first mask (a seventh remains with "
+        "one hidden layer, half with more); stored draws cost T passes.",
         HOLDS_IF,
         cost.what_it_costs,
     ),
@@ -92,8 +93,8 @@ CLAIMS = (
     Claim(
         "D11",
         "NUTS is the ground truth.",
-        "On posteriors of one mode, to 1% of an sd where it is Gaussian, by closed forms and calibration; it does not "
-        "cross between modes far apart.",
+        "On posteriors of one mode without narrow necks, to 1% of an sd where it is Gaussian, by closed forms and "
+        "calibration; it does not enter the neck of a funnel, nor cross between modes far apart.",
         HOLDS_IF,
         uncertainty.nuts_is_the_truth,
     ),
