@@ -39,6 +39,7 @@ def check_inputs(model: Model | Target, data: Any) -> None:
     params = jax.eval_shape(model.init, jax.random.key(0))
     f = jax.eval_shape(lambda params, x: network_output(model, params, x), params, data.x)
     _check_output_rows(data, f)
+    _check_agreement(model, data, f)
     _check_support(model, data, f)
 
 
@@ -84,7 +85,7 @@ def check_draws(model: Model | Target, posterior: Any) -> int:
         ValueError: another tree, other shapes, or leaves that disagree on S.
     """
     if not isinstance(posterior, Posterior):
-        raise TypeError(f"the method returned a {type(posterior).__name__}; expected probjax.Posterior(draws, info)")
+        raise TypeError(f"the posterior is a {type(posterior).__name__}; expected probjax.Posterior(draws, info)")
     if not isinstance(posterior.info, dict):
         raise TypeError(
             f"posterior.info is a {type(posterior.info).__name__}; expected a dict of arrays, {{}} for none"
@@ -131,11 +132,12 @@ def require_positive(where: str, argument: str, value: Any, cure: str) -> None:
             raise ValueError(f"{where}: {argument} is {leaf} but must be positive and finite; {cure}")
 
 
-def require_fraction(where: str, argument: str, value: Any) -> None:
+def require_fraction(where: str, argument: str, value: Any, cure: str = "") -> None:
     """Every number in `value` must lie strictly between 0 and 1; traced values cannot be seen and pass."""
     for leaf in _visible(value):
         if not _is_numeric(leaf) or not np.all((leaf > 0) & (leaf < 1)):
-            raise ValueError(f"{where}: {argument} is {leaf} but must lie strictly between 0 and 1")
+            told = f"; {cure}" if cure else ""
+            raise ValueError(f"{where}: {argument} is {leaf} but must lie strictly between 0 and 1{told}")
 
 
 def require_finite(where: str, argument: str, value: Any) -> None:
@@ -234,6 +236,18 @@ def _check_output_rows(data, f):
             )
 
 
+def _check_agreement(model, data, f):
+    """The likelihood must take these shapes of y and f."""
+    try:
+        jax.eval_shape(lambda f: model.likelihood.log_prob(data.y, f), f)
+    except (TypeError, ValueError) as error:
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(f)]
+        raise ValueError(
+            f"the likelihood cannot hold y of shape {jnp.shape(data.y)} against apply(params, x) of shapes {shapes}: "
+            f"{str(error).splitlines()[0]}; check the number of the network's outputs and the shape of y"
+        ) from error
+
+
 def _check_support(model, data, f):
     if model.likelihood.support is None or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data.y)):
         return
@@ -246,7 +260,8 @@ def _check_support(model, data, f):
     if inside.shape != (num_data(data),):
         raise ValueError(
             f"y has shape {jnp.shape(data.y)} and apply(params, x) {[leaf.shape for leaf in jax.tree.leaves(f)]}: "
-            f"one value of y a row was expected, shape ({num_data(data)},); squeeze or encode y"
+            f"one value of y a row was expected, shape ({num_data(data)},); squeeze or encode y "
+            "(and squeeze an f of [N, 1])"
         )
     if not inside.all():
         row = int((~inside).argmax())

@@ -213,7 +213,7 @@ def test_a_strangers_wrong_posterior_fails_and_nothing_is_expected_of_it(strange
     "name, reason",
     [
         ("misshapen", "posterior.draws['bias'] has shape (5, 1) but model.init makes (), so (5,) was expected"),
-        ("no_posterior", "the method returned a dict; expected probjax.Posterior(draws, info)"),
+        ("no_posterior", "the posterior is a dict; expected probjax.Posterior(draws, info)"),
         ("same_for_every_key", "the draws are the same for every key; draw with jax.random"),
         ("leaves", "SystemExit: 3 (strange.py, line"),
         ("words_in_info", "info['solver'] is a str but info is a dict of arrays and numbers; leave it out"),

@@ -114,7 +114,7 @@ def test_models_and_data_of_the_wrong_type_are_named():
 def test_draws_must_be_the_models_tree_with_one_leading_axis():
     draws = {"weight": jnp.ones((5, 2)), "bias": jnp.ones(5)}
     assert check_draws(model(), Posterior(draws, {})) == 5
-    with pytest.raises(TypeError, match=r"returned a dict; expected probjax\.Posterior"):
+    with pytest.raises(TypeError, match=r"is a dict; expected probjax\.Posterior"):
         check_draws(model(), draws)
     with pytest.raises(ValueError, match=r"posterior.draws\['weight'\] has shape \(5, 3\).*\(5, 2\) was expected"):
         check_draws(model(), Posterior(draws | {"weight": jnp.ones((5, 3))}, {}))

@@ -53,8 +53,8 @@ class Look(NamedTuple):
 
     def stays_open(self, tolerance: float, num: int, last: int) -> bool:
         """Whether the `num` keys of today, made `last`, will leave it unresolved, but for a chance of some 5% if
-        today's spread between keys is the true one. Over runs that spread is itself uncertain: of simulated checks at
-        most 1.4% were given up that more keys would have settled.
+        today's spread between keys is the true one. Over runs that spread is itself uncertain: of simulated checks
+        some 2% at most were given up that more keys would have settled.
 
         Then margins are t₍last₋₁₎/t₍num₋₁₎ · √(num/last) of today's, and a mean has moved by a standard deviation of
         √(1 − num/last) of today's standard error: 1.64 of them are allowed for, in the direction that helps.

@@ -12,7 +12,14 @@ from probjax.density import log_prior
 from probjax.networks import Noise, bernoulli_mask
 from probjax.optimize import stochastic_adam
 from probjax.types import Data, Model, NotApplicable, Params, Posterior, as_model, function
-from probjax.validation import check_inputs, check_log_prob, network_output, require_counts, require_positive
+from probjax.validation import (
+    check_inputs,
+    check_log_prob,
+    network_output,
+    require_counts,
+    require_fraction,
+    require_positive,
+)
 
 
 def dropout(
@@ -115,10 +122,9 @@ def masked(model: Model, params: Params, *, rate: float | None = None, mask: Cal
 
 def _check_rate(rate):
     """A rate that is given and visible lies in (0, 1)."""
-    if rate is not None and not isinstance(rate, jax.core.Tracer) and not 0 < rate < 1:
-        raise ValueError(
-            f"rate is {rate} but must lie in (0, 1); at 0 nothing is dropped and the method is map_estimate"
-        )
+    if rate is None or isinstance(rate, jax.core.Tracer):
+        return
+    require_fraction("dropout", "rate", rate, "at 0 nothing is dropped and the method is map_estimate, at 1 everything")
 
 
 def _drop(model, rate, mask):
