@@ -105,7 +105,6 @@ def methods(case: Case) -> dict[str, tuple[Callable, Callable]]:
     weighed = {**draws, "num_proposals": 100, "batch_size": 10}
     guide = {**draws, "num_steps": 300, "num_particles": 1}
     layered = case.last is None  # what Kronecker's factors need
-    flow = {} if layered else {"num_flows": 1}  # the smallest that 1,898 parameters allow
     weighable = pj.laplace_kron if layered else pj.laplace_diagonal
     walk = {**draws, "num_warmup": 50, "thinning": 5, "batch_size": 200}
     swag = {**draws, "num_snapshots": 20, "num_warmup": 20, "batch_size": 200, "rank": 10}
@@ -120,8 +119,8 @@ def methods(case: Case) -> dict[str, tuple[Callable, Callable]]:
         "mean_field": partial(pj.mean_field, **guide),
         "low_rank": partial(pj.low_rank, **guide),
         "full_rank": partial(pj.full_rank, **guide, learning_rate=1e-3),  # each step moves P²/2 numbers at once
-        "iaf": partial(pj.iaf, **guide, **flow, learning_rate=1e-3),
-        "bnaf": partial(pj.bnaf, **guide, **flow, hidden_factors=(8, 8) if layered else (2,), learning_rate=1e-3),
+        "iaf": partial(pj.iaf, **guide),
+        "bnaf": partial(pj.bnaf, **guide),
         "stein": partial(pj.stein, num_particles=6, num_steps=100),
         "dropout": partial(pj.dropout, **draws, num_steps=300, num_masks=1, learning_rate=3e-3),
         "dropout, Gaussian": partial(
