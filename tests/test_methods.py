@@ -196,7 +196,7 @@ def test_dropout_needs_something_to_drop(regression):
         dropout(jax.random.key(0), target(model), data)
     with pytest.raises(NotApplicable, match="needs a network with units to drop"):
         dropout(jax.random.key(0), model._replace(drop=None), data)
-    with pytest.raises(ValueError, match=r"rate is 0 but must lie in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"rate is 0 but must lie strictly between 0 and 1"):
         dropout(jax.random.key(0), model, data, rate=0)
 
 

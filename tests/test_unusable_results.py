@@ -97,12 +97,13 @@ def test_predictions_from_draws_that_are_nan_are_refused_with_what_the_method_sa
 @pytest.mark.parametrize("method", [laplace_last_layer, neural_linear])
 def test_the_density_of_a_last_layer_is_not_taken_for_that_of_all(method):
     network, whole = regression(mlp([2, 3, 1])), regression(linear(2))
-    info = method(KEY, network, DATA, num_draws=30).info
+    run = lambda model, **settings: jax.jit(partial(method, num_draws=30, **settings))(KEY, model, DATA).info
+    info = run(network)
     assert "log_q" not in info and info["log_q_last"].shape == (30,) and float(info["nonlinearity"]) < 1e-10
-    assert "log_q" in method(KEY, whole, DATA, num_draws=30).info
+    assert "log_q" in run(whole)
     with pytest.raises(NotApplicable, match="reports no log_q"):
-        importance_corrected(KEY, network, DATA, method=method)
-    assert float(method(KEY, network, DATA, num_draws=30, layer=0).info["nonlinearity"]) > 1e-3  # not the last
+        jax.eval_shape(partial(importance_corrected, method=method), KEY, network, DATA)
+    assert float(run(network, layer=0)["nonlinearity"]) > 1e-3  # not the last
 
 
 def test_where_nothing_is_known_a_gaussian_is_nan_and_never_infinite():
