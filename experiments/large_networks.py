@@ -218,7 +218,7 @@ def save_figure(found: dict[tuple[str, str], Result], path: Path) -> Path:
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.set_xticks([], minor=True)
         ax.set(title=f"{case} network", xlabel="−log predictive, nats a row; at the right with accuracy")
-    axes[0].legend(frameon=False, fontsize=8, loc="lower left")
+    axes[0].legend(frameon=False, fontsize=8, loc="upper right")
     return output.save(figure, path)
 
 

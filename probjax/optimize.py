@@ -130,14 +130,20 @@ def stochastic_adam(
     """
     _check_steps("stochastic_adam", num_steps, learning_rate)
     step_key, final_key = jax.random.split(key)
-    final_keys = jax.random.split(final_key, num_final)
-    mean = lambda w: jnp.mean(jax.lax.map(lambda k: objective(w, k), final_keys))
-    before = _max_norm(jax.grad(mean)(params))
+    mean = partial(_mean_slope, objective, jax.random.split(final_key, num_final))
+    before = _max_norm(mean(params)[1])
     params = _adam_scan(
         objective, params, jax.random.split(step_key, num_steps), num_steps, learning_rate, average=True
     )
-    value, grad = jax.value_and_grad(mean)(params)
-    return params, _report(value, grad, before, num_steps, tolerance)
+    return params, _report(*mean(params), before, num_steps, tolerance)
+
+
+def _mean_slope(objective, keys, params):
+    """Means over the keys of the objective and of its gradient, in the memory of one key."""
+    slope = lambda key: jax.value_and_grad(objective)(params, key)
+    add = lambda total, key: (jax.tree.map(jnp.add, total, slope(key)), None)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(slope, keys[0]))
+    return jax.tree.map(lambda leaf: leaf / len(keys), jax.lax.scan(add, nothing, keys)[0])
 
 
 def _check_steps(where, num_steps, learning_rate):

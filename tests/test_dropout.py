@@ -19,6 +19,7 @@ from probjax import (
     gaussian_mask,
     likelihoods,
     mlp,
+    optimize,
     priors,
 )
 from verification.exact.conjugate import linear_posterior
@@ -213,3 +214,17 @@ def test_the_same_keys_give_the_same_masks_as_ever():
     expected = params[1]["weight"] * keep[:, None]
     for rate in (0.1, None):
         np.testing.assert_allclose(network.drop(key, params, rate)[1]["weight"], expected, rtol=1e-15)
+
+
+def test_the_last_slope_is_a_mean_over_keys_in_the_memory_of_one():
+    """Its value is that of the gradient of the mean, and 4096 keys of a thousand parameters would be 32 MB."""
+    noisy = lambda w, key: 0.5 * jnp.sum((w - 1 + 0.1 * jax.random.normal(key, w.shape)) ** 2)
+    run = partial(optimize.stochastic_adam, jax.random.key(0), noisy, jnp.zeros(1000), num_steps=1, num_final=4096)
+    compiled = jax.jit(run).lower().compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 4e6
+    w, info = compiled()
+    noise = jax.vmap(lambda k: 0.1 * jax.random.normal(k, (1000,)))(
+        jax.random.split(jax.random.split(jax.random.key(0))[1], 4096)
+    )
+    np.testing.assert_allclose(info["grad_norm"], np.abs(w - 1 + noise.mean(0)).max(), rtol=1e-12)
+    np.testing.assert_allclose(info["objective"], 0.5 * ((w - 1 + noise) ** 2).sum(1).mean(), rtol=1e-12)
