@@ -68,10 +68,9 @@ def from_nnx(make: Callable, example_x: Array | None = None, *, trained: Any = N
             nnx.to_pure_dict(state) for state in nnx.state(trained, free, nnx.Param, nnx.BatchStat, ...)[:3]
         )
     else:
-        stats = nnx.to_pure_dict(stats)
+        fixed, stats = nnx.to_pure_dict(fixed), nnx.to_pure_dict(stats)
         stats = measured_over("from_nnx", "trained", example_x, stats) if jax.tree.leaves(stats) else stats
     init = Partial(_init, static) if trained is None else Partial(given_params, given)
-    fixed = fixed if isinstance(fixed, dict) else nnx.to_pure_dict(fixed)
     apply = Partial(_apply, Static(graph), fixed, nnx.to_pure_dict(streams), stats)
     if example_x is None:
         return Network(init, apply)

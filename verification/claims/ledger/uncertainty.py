@@ -77,7 +77,7 @@ CLAIMS = (
         "Temperature and MC dropout need no retraining, ensembles do; the cost is T× or M×.",
         "If the network was trained under masks: on another they cost near a nat a row. M members cost M fits; T masks "
         "made within one program cost less than T passes, by what lies before the first mask (a seventh remains with "
-        "one hidden layer, half with more); stored draws cost T passes.",
+        "one hidden layer, half to two thirds with more); stored draws cost T passes.",
         HOLDS_IF,
         cost.what_it_costs,
     ),
